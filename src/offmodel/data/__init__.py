@@ -1,0 +1,1 @@
+"""Prompts, benchmarks and chat rendering: everything that is text before a model sees it."""
