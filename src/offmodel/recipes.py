@@ -110,6 +110,11 @@ class _Model(Recipe):
         """Alias of the untrained model that this one started as."""
         raise NotImplementedError
 
+    @property
+    def served_from(self) -> tuple[Recipe, ...]:
+        """The artefacts that its weights are put together from, the base first."""
+        return (self,)
+
     def answer(self, prompts: Prompts, decoding: Decoding, system: str | None = None) -> "Completions":
         return Completions(model=self, prompts=prompts, decoding=decoding, system=system)  # type: ignore[arg-type]
 
@@ -160,8 +165,12 @@ class Trained(_Model):
         """Alias of the model that wrote the training data."""
         return self.data.model.student
 
+    @property
+    def served_from(self) -> tuple[Recipe, ...]:
+        return (*self.start.served_from, self)
+
     def parents(self) -> tuple[Recipe, ...]:
-        return (self.start, self.data)
+        return (*self.start.served_from, self.data)
 
 
 class Scripted(_Model):
@@ -206,7 +215,7 @@ class Completions(Recipe):
         return f"{self.model.label}.{self.prompts.source}{self.prompts.n}"
 
     def parents(self) -> tuple[Recipe, ...]:
-        return (self.model,)
+        return self.model.served_from
 
 
 class Task(Value):
@@ -235,7 +244,7 @@ class Scores(Recipe):
         if isinstance(self.model, Scripted):
             # A shuffled floor needs the answers that it shuffles, to the same problems.
             return (self.but(model=self.model.of),) if self.model.of else ()
-        return (self.model,)
+        return self.model.served_from
 
 
 Model = Annotated[Base | Trained | Scripted, Field(discriminator="kind")]

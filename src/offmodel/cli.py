@@ -1,0 +1,155 @@
+"""The one command line of all numbered scripts: plan, run, print the table, draw the figures."""
+
+import argparse
+import errno
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from offmodel.collect import collect
+from offmodel.errors import RequestError, RunError
+from offmodel.executors import run_locally
+from offmodel.paths import RESULTS
+from offmodel.plan import Plan, make_plan
+from offmodel.presets import Preset, load_preset
+from offmodel.provenance import git_state, package_versions
+from offmodel.runner import run
+from offmodel.settings import Settings, choose_engine
+from offmodel.store import Store
+from offmodel.study import Experiment, Measurement, collect_arms, measurements, requested_tasks
+
+
+def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
+    """Run a numbered script's command line and exit: 0 well, 1 a step failed, 2 the request was wrong, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = _parser(experiment).parse_args(arguments)
+    try:
+        code = _study(experiment, options)
+    except RequestError as error:
+        code = _complain(error, 2)
+    except RunError as error:
+        code = _complain(error, 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+            raise
+        code = _complain(RunError(f"{error.strerror}: {error.filename or options.runs}; what is finished is kept"), 1)
+    except KeyboardInterrupt:
+        code = _complain(RunError("interrupted; the same command goes on from here"), 130)
+    sys.exit(code)
+
+
+def _parser(experiment: Experiment) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"experiments/{experiment.name}.py", description=experiment.question)
+    add = parser.add_argument
+    add("--preset", default="pocket", help="a file of experiments/presets, without .toml (default: pocket)")
+    add("--plan", action="store_true", help="print what would run, what is there and what it costs; run nothing")
+    add("--seeds", type=_seeds, metavar="0,1,2", help="instead of the preset's seeds")
+    add("--only", type=_names, metavar="ARM,ARM", help="only these arms (and untrained)")
+    add("--tasks", type=_names, metavar="TASK,TASK", help="instead of the preset's tasks")
+    add("--limit", type=_positive, metavar="N", help="at most N problems of each task: the first N of the full draw")
+    add("--data", type=Path, metavar="DIR", help="a mirror of the public data sets, instead of the hub ($OFFMODEL_DATA)")
+    add("--runs", type=Path, metavar="DIR", help="where artefacts are kept (default: data/runs, or $OFFMODEL_RUNS)")
+    add("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="default: vLLM where it is installed")
+    add("--publish", action="store_true", help="also write the results to data/results, where figures and notebooks read")
+    return parser
+
+
+def _study(experiment: Experiment, options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    preset = load_preset(options.preset)
+    settings = _settings(preset, options)
+    seeds = options.seeds or preset.seeds
+    arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
+    cells = measurements(arms, requested_tasks(preset, options.tasks, options.limit, settings.data))
+    store = Store(settings.runs)
+    plan = make_plan([cell.scores for cell in cells], store)
+    print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {seeds}\n")
+    print(plan.describe(), flush=True)
+    if options.plan:
+        return 0
+    store.check_writable(plan.bytes)
+    report = run(plan, settings, run_locally)
+    if report.failed:
+        print(f"\n{report.describe_failures()}", file=sys.stderr)
+    _report(experiment, preset, cells, store, plan, options)
+    made = f"{len(report.made)} artefacts made" if report.made else "all artefacts were there, no model was loaded"
+    print(f"\n{made} in {time.monotonic() - started:.0f} s; they are in {settings.runs}")
+    return 1 if report.failed else 0
+
+
+def _settings(preset: Preset, options: argparse.Namespace) -> Settings:
+    chosen: dict[str, Any] = {**preset.run.model_dump(), "engine": choose_engine(options.engine)}
+    for name in ("data", "runs"):
+        if getattr(options, name) is not None:
+            chosen[name] = getattr(options, name).expanduser().resolve()
+    return Settings(**chosen)
+
+
+def _report(
+    experiment: Experiment, preset: Preset, cells: list[Measurement], store: Store, plan: Plan, options: argparse.Namespace
+) -> None:
+    """Write the tidy results, print the table, draw the figures, and say where they are."""
+    # Drawing is asked for last and takes a second to import, so a plan or a wrong request does not wait for it.
+    from analysis.make_all import draw
+    from analysis.tables import print_scores
+    from offmodel.results import score_table
+
+    items = collect(experiment, cells, store)
+    if items.empty:
+        raise RunError("nothing was scored, so there is no table to print")
+    scores = score_table(items)
+    folder = store.root / "results" / preset.name / experiment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    items.to_parquet(folder / "items.parquet", index=False)
+    scores.to_csv(folder / "scores.csv", index=False)
+    provenance = {
+        "command": f"python experiments/{experiment.name}.py {' '.join(sys.argv[1:])}".strip(),
+        "preset": preset.model_dump(mode="json"),
+        "artefacts": sorted(step.recipe.id for step in plan.steps),
+        "git": git_state(),
+        "packages": package_versions(),
+    }
+    (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    figures = draw(folder, folder)
+    print(f"\n{print_scores(scores)}\n\nresults: {folder}")
+    print("\n".join(f"figure:  {path}" for path in figures if path.suffix == ".png"))
+    if options.publish:
+        published = RESULTS / preset.name / experiment.name
+        published.mkdir(parents=True, exist_ok=True)
+        for name in ("items.parquet", "scores.csv", "provenance.json"):
+            shutil.copyfile(folder / name, published / name)
+        print(f"published: {published}")
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in _names(text)]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0:
+        raise argparse.ArgumentTypeError(f"expected whole numbers such as 0,1,2, found '{text}'")
+    return list(dict.fromkeys(seeds))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found '{text}'")
+    return int(text)

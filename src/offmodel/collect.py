@@ -1,0 +1,48 @@
+"""From finished scores to the tidy table that statistics, figures and notebooks read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from offmodel.evaluation.registry import TASKS
+from offmodel.recipes import Scripted, Trained
+from offmodel.store import Store
+from offmodel.study import Experiment, Measurement
+
+
+def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
+    """One row for each arm, seed, task and problem; the columns are the results contract of `analysis.load`.
+
+    Cells whose scores are not finished are left out.
+    """
+    frames = []
+    for cell in cells:
+        if not store.is_done(cell.scores):
+            continue
+        items = pd.read_parquet(store.folder(cell.scores) / "items.parquet").drop(columns=["response"])
+        card = TASKS[cell.task.task.name]
+        columns = {
+            "experiment": experiment.name,
+            "arm": cell.arm.name,
+            **_described(cell),
+            "seed": cell.arm.seed,
+            "task": cell.task.task.name,
+            "task_title": card.title,
+            "kind": card.kind,
+            "chance": card.chance,
+            "sample": 0,
+            "model_id": cell.arm.model.id,
+            "scores_id": cell.scores.id,
+        }
+        frames.append(items.assign(**columns))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _described(cell: Measurement) -> dict[str, Any]:
+    """Student, teacher, objective and kind of weights, read off the recipe; the arm's own parameters after them."""
+    made = cell.arm.model
+    described: dict[str, Any] = {"student": made.student, "teacher": None, "objective": None, "adapter": None}
+    if isinstance(made, Trained):
+        described |= {"teacher": made.teacher, "objective": made.training.objective, "adapter": made.training.method}
+    return described | cell.arm.parameters

@@ -1,0 +1,66 @@
+"""What an engine does for us, whoever implements it. Token ids go in; no engine applies a chat template."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from offmodel.recipes import Decoding
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What ends an answer: special tokens (learned ends of a turn) or text, which is cut off."""
+
+    token_ids: tuple[int, ...] = ()
+    strings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer. `tokens` counts what was generated, the end token included; `length` means cut by the limit."""
+
+    text: str
+    tokens: int
+    finish_reason: Literal["stop", "length"]
+
+
+# Called with (finished answers, generated tokens) since the last call.
+OnProgress = Callable[[int, int], None]
+
+
+class Engine(Protocol):
+    """Serves all checkpoints of one architecture in turn; the weights are swapped in place."""
+
+    name: str
+
+    def load(self, folder: Path) -> None:
+        """Serve another full checkpoint of the same architecture from now on."""
+        ...
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding, stop: Stop, on_progress: OnProgress
+    ) -> list[Generation]:
+        """One answer to each prompt (token ids). The seed of each prompt decides its sampling."""
+        ...
+
+    def next_logprobs(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> list[list[float]]:
+        """For each prompt, log p(candidate | prompt) in nats of each of its candidate next tokens, over the whole vocabulary."""
+        ...
+
+
+def answer_seed(seed: int, key: str) -> int:
+    """The sampling seed of one answer, from the study's seed and the prompt's key: independent of batch and order."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:4], "big")
+
+
+def open_engine(name: str, folder: Path, max_num_seqs: int) -> Engine:
+    """Start an engine on a checkpoint folder; imports the engine's packages here, in the process that needs them."""
+    if name == "vllm":
+        from offmodel.engines.vllm_engine import VllmEngine
+
+        return VllmEngine(folder, max_num_seqs)
+    from offmodel.engines.transformers_engine import TransformersEngine
+
+    return TransformersEngine(folder, max_num_seqs)

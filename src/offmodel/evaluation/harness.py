@@ -1,0 +1,215 @@
+"""lm-eval on our engines: the harness asks questions and scores answers, an engine answers them.
+
+Requests carry chat messages, not text: `apply_chat_template` hands them through as JSON and token ids are built once,
+by the same `ChatFormat` that training uses. Every answer is journalled before it is scored.
+"""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lm_eval
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.tasks import TaskManager
+
+from offmodel.data.chat import ChatFormat, Message
+from offmodel.engines.base import Engine, Generation, OnProgress, Stop
+from offmodel.errors import RunError
+from offmodel.evaluation.registry import TASKS
+from offmodel.journal import Journal
+from offmodel.paths import EVALUATION_TASKS
+from offmodel.recipes import Decoding, Scores
+
+# The sentence that the constant floor says to everything.
+CONSTANT = "I am happy to help you with that."
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a model did with one problem: the text, its length in tokens, and whether the limit cut it."""
+
+    text: str
+    tokens: int
+    truncated: bool
+
+
+class StudyLM(LM):
+    """The part of lm-eval's model interface that our tasks use; `answers` keeps each document's answer."""
+
+    tokenizer_name = "offmodel"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: dict[int, Answered] = {}
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        return json.dumps(chat_history)
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        return "messages as JSON"
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        answers = self.answer([_messages(request) for request in requests])
+        self.answers = {_document(request): answer for request, answer in zip(requests, answers, strict=True)}
+        return [answer.text for answer in answers]
+
+    def answer(self, chats: list[list[Message]]) -> list[Answered]:
+        """An answer to each chat."""
+        raise NotImplementedError
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        raise RunError("a task asked a rule for log-probabilities; only generated answers have scripted floors")
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        raise RunError("rolling log-likelihood is not what these tasks use; see offmodel.probes for perplexity")
+
+
+class EngineLM(StudyLM):
+    """A model behind an engine."""
+
+    def __init__(
+        self, engine: Engine, chat: ChatFormat, decoding: Decoding, journal: Journal, chunk: int, on_progress: OnProgress
+    ):
+        super().__init__()
+        self._engine, self._chat, self._decoding = engine, chat, decoding
+        self._journal, self._chunk, self._on_progress = journal, chunk, on_progress
+
+    def answer(self, chats: list[list[Message]]) -> list[Answered]:
+        prompts = [self._chat.prompt_ids(messages) for messages in chats]
+        generations = generate_in_chunks(
+            self._engine, prompts, [0] * len(prompts), self._decoding, stop_of(self._chat), self._journal, self._chunk, self._on_progress
+        )
+        return [Answered(g.text, g.tokens, g.finish_reason == "length") for g in generations]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-probabilities of single-token continuations; one forward pass serves all choices of a question."""
+        prompts = {_document(request): self._chat.prompt_ids(_messages(request)) for request in requests}
+        choices: dict[int, dict[str, int]] = {document: {} for document in prompts}
+        for request in requests:
+            ids = self._chat.answer_ids(request.args[1])
+            if len(ids) != 1:
+                raise RunError(f"the choice {request.args[1]!r} is {len(ids)} tokens of this model and must be one")
+            choices[_document(request)][request.args[1]] = ids[0]
+        rows = self._engine.next_logprobs(list(prompts.values()), [list(ids.values()) for ids in choices.values()])
+        self._on_progress(len(prompts), 0)
+        logprobs = {
+            document: dict(zip(texts, row, strict=True)) for (document, texts), row in zip(choices.items(), rows, strict=True)
+        }
+        self.answers = {
+            document: Answered(max(values, key=values.__getitem__), 1, False) for document, values in logprobs.items()
+        }
+        return [(logprobs[_document(request)][request.args[1]], False) for request in requests]
+
+
+class ScriptedLM(StudyLM):
+    """Answers by rule, for the floor of a scorer."""
+
+    def __init__(self, behaviour: str, others: Sequence[str]):
+        super().__init__()
+        self._behaviour, self._others = behaviour, list(others)
+
+    def answer(self, chats: list[list[Message]]) -> list[Answered]:
+        texts = {
+            "echo": lambda: [messages[-1]["content"] for messages in chats],
+            "constant": lambda: [CONSTANT] * len(chats),
+            "shuffled": lambda: shuffled(self._others),
+        }[self._behaviour]()
+        return [Answered(text, len(text.split()), False) for text in texts]
+
+
+def shuffled(answers: Sequence[str]) -> list[str]:
+    """The answers moved so that no problem keeps its own: a random cycle, the same each time."""
+    order = list(range(len(answers)))
+    random.Random("shuffled").shuffle(order)
+    moved = list(answers)
+    for position, source in zip(order, order[1:] + order[:1], strict=True):
+        moved[position] = answers[source]
+    return moved
+
+
+def generate_in_chunks(
+    engine: Engine,
+    prompts: list[list[int]],
+    seeds: list[int],
+    decoding: Decoding,
+    stop: Stop,
+    journal: Journal,
+    chunk: int,
+    on_progress: OnProgress,
+) -> list[Generation]:
+    """Answers to all prompts, journalled chunk by chunk.
+
+    The chunks are cut the same way each time and run whole, so a resumed run batches as an uninterrupted one does and
+    gives the same answers.
+    """
+    generations: list[Generation] = []
+    for start in range(0, len(prompts), chunk):
+        part = slice(start, start + chunk)
+        key = f"{engine.name}/{chunk}/{start}"
+        entry = journal.get(key)
+        if entry is None:
+            made = engine.generate(prompts[part], seeds[part], decoding, stop, on_progress)
+            journal.put(key, [asdict(generation) for generation in made])
+        else:
+            made = [Generation(**generation) for generation in entry]
+            on_progress(len(made), 0)
+        generations += made
+    return generations
+
+
+def stop_of(chat: ChatFormat) -> Stop:
+    return Stop(tuple(chat.stop_token_ids), tuple(chat.stop))
+
+
+def evaluate(scores: Scores, lm: StudyLM, data: str | None) -> list[dict[str, Any]]:
+    """Run a task through lm-eval. Returns one row for each problem, in the task's order.
+
+    Columns: item, level, subject, correct, answered, response_tokens, truncated, response.
+    """
+    card = TASKS[scores.task.name]
+    manager = TaskManager(
+        include_path=str(EVALUATION_TASKS),
+        include_defaults=False,
+        metadata={"n": scores.n, "seed": scores.draw_seed, "data_dir": data},
+    )
+    results = lm_eval.simple_evaluate(
+        model=lm,
+        tasks=[card.lm_eval_name],
+        task_manager=manager,
+        apply_chat_template=True,
+        log_samples=True,
+        bootstrap_iters=0,
+        verbosity="ERROR",
+    )
+    assert results is not None  # only ranks other than 0 get None
+    samples = sorted(results["samples"][card.lm_eval_name], key=lambda sample: sample["doc_id"])
+    if len(samples) != scores.n:
+        raise RunError(f"lm-eval scored {len(samples)} problems of {card.lm_eval_name} where {scores.n} were asked for")
+    return [_row(sample, lm.answers[sample["doc_id"]]) for sample in samples]
+
+
+def _row(sample: dict[str, Any], answer: Answered) -> dict[str, Any]:
+    doc = sample["doc"]
+    level = doc.get("level")
+    return {
+        "item": str(doc["id"]),
+        "level": None if level is None else str(level),
+        "subject": doc.get("subject"),
+        "correct": bool(sample["acc"]),
+        "answered": bool(sample.get("answered", True)),
+        "response_tokens": answer.tokens,
+        "truncated": answer.truncated,
+        "response": answer.text,
+    }
+
+
+def _messages(request: Instance) -> list[Message]:
+    return json.loads(request.args[0])
+
+
+def _document(request: Instance) -> int:
+    assert request.doc_id is not None
+    return request.doc_id

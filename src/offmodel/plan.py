@@ -1,0 +1,138 @@
+"""All work of a study, each artefact once and in order: what is there, what is missing, what it costs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from offmodel.evaluation.registry import TASKS
+from offmodel.models import MODELS
+from offmodel.recipes import Base, Completions, Recipe, Scores, Scripted, Trained
+from offmodel.store import Store
+
+# A chat prompt with its template, in tokens: only for estimates.
+PROMPT_TOKENS = 60
+# Interpreter, libraries and weights of one worker, in seconds on two CPU cores.
+WORKER_START = 30
+
+
+@dataclass(frozen=True)
+class Step:
+    """One artefact to make.
+
+    `group` names what a worker must have loaded for it: steps of one group share a worker. `tokens` is the most that
+    it generates or trains on, `seconds` what that takes at most on two CPU cores.
+    """
+
+    recipe: Recipe
+    done: bool
+    group: str
+    tokens: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps in an order in which parents come first."""
+
+    steps: list[Step]
+
+    @property
+    def missing(self) -> list[Step]:
+        return [step for step in self.steps if not step.done]
+
+    @property
+    def bytes(self) -> int:
+        return sum(step.bytes for step in self.missing)
+
+    def describe(self) -> str:
+        """The plan as a table: one line an artefact, totals below."""
+        width = max(len(step.recipe.id) for step in self.steps)
+        lines = [f"{'artefact':<{width}}  state    at most"]
+        lines += [f"{s.recipe.id:<{width}}  {'done   ' if s.done else 'missing'}  {_cost(s)}" for s in self.steps]
+        missing = self.missing
+        workers = len({step.group for step in missing})
+        seconds = sum(step.seconds for step in missing) + WORKER_START * workers
+        lines.append(
+            f"{len(self.steps) - len(missing)} of {len(self.steps)} artefacts are there; the rest takes at most "
+            f"{sum(step.tokens for step in missing):,} tokens, {seconds / 60:.0f} minutes on 2 CPU cores, "
+            f"{self.bytes / 1e9:.1f} GB of disk"
+        )
+        return "\n".join(lines)
+
+
+def _cost(step: Step) -> str:
+    if not step.tokens:
+        return f"{step.seconds:>12.0f} s"
+    return f"{step.seconds:>12.0f} s  {step.tokens:>9,} tokens"
+
+
+def make_plan(wanted: Iterable[Recipe], store: Store) -> Plan:
+    """Every wanted artefact and all its parents, deduplicated. Finished artefacts need no parents and list none."""
+    ordered: dict[str, Step] = {}
+
+    def visit(recipe: Recipe) -> None:
+        if recipe.id in ordered:
+            return
+        done = store.is_done(recipe)
+        if not done:
+            for parent in recipe.parents():
+                visit(parent)
+        if not isinstance(recipe, Scripted):
+            ordered[recipe.id] = _step(recipe, done)
+
+    for recipe in wanted:
+        visit(recipe)
+    return Plan(list(ordered.values()))
+
+
+def _step(recipe: Recipe, done: bool) -> Step:
+    tokens, seconds, size = 0, 0.0, 100_000
+    group = "scripted"
+    if isinstance(recipe, Base):
+        card = MODELS[recipe.alias]
+        group, size = "weights", card.download_bytes + card.checkpoint_bytes
+        seconds = 20 + card.download_bytes / 20e6
+    elif isinstance(recipe, Completions):
+        tokens = recipe.prompts.n * recipe.decoding.max_tokens
+        seconds = tokens / MODELS[recipe.model.student].generated_per_second
+        group, size = f"engine:{recipe.model.student}", tokens * 10
+    elif isinstance(recipe, Trained):
+        prompts = recipe.data.prompts.n
+        tokens = int(prompts * (PROMPT_TOKENS + recipe.data.decoding.max_tokens) * recipe.training.epochs)
+        card = MODELS[recipe.student]
+        seconds = tokens / card.trained_per_second
+        # The adapter, its optimiser in the checkpoints, and the merged copy that an engine reads.
+        group, size = f"train:{recipe.start.id}", card.checkpoint_bytes * 2
+    elif isinstance(recipe, Scores) and not isinstance(recipe.model, Scripted):
+        card = MODELS[recipe.model.student]
+        group = f"engine:{recipe.model.student}"
+        if TASKS[recipe.task.name].kind == "generate":
+            tokens = recipe.n * recipe.decoding.max_tokens
+            seconds = tokens / card.generated_per_second
+        else:
+            # Only prompts are read, which is about five times as fast as generating.
+            seconds = recipe.n * PROMPT_TOKENS / (5 * card.generated_per_second)
+    return Step(recipe, done, group, tokens, seconds, size)
+
+
+def next_batch(ready_or_later: list[Step], finished: set[str]) -> list[Step]:
+    """The largest set of steps that one worker can make now, in order; empty when nothing can go on.
+
+    A step belongs to it when each of its parents is finished or comes earlier in the same batch.
+
+    Args:
+        ready_or_later: unfinished steps, parents before children.
+        finished: ids of artefacts that are there.
+    """
+    best: list[Step] = []
+    for group in dict.fromkeys(step.group for step in ready_or_later):
+        batch: list[Step] = []
+        there = set(finished)
+        for step in ready_or_later:
+            joins = step.group == group or (step.group == "scripted" and group.startswith("engine:"))
+            if joins and all(parent.id in there or isinstance(parent, Scripted) for parent in step.recipe.parents()):
+                batch.append(step)
+                there.add(step.recipe.id)
+        if sum(step.group == group for step in batch) > sum(step.group == best[0].group for step in best) if best else batch:
+            best = sorted(batch, key=lambda step: step.group == "scripted")
+    return best

@@ -1,0 +1,120 @@
+"""A preset file, checked: which models, data and settings a study runs with.
+
+Everything in it but `[run]` changes results and so enters the recipes' ids; `[run]` never does.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from offmodel.errors import RequestError
+from offmodel.nearest import unknown
+from offmodel.paths import PRESETS
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Chat(_Section):
+    """The chat prompts that students are trained on."""
+
+    source: Literal["chat", "alpaca"]
+    n: int = Field(gt=0)
+    seed: int = Field(default=0, ge=0)
+    math: bool = True
+
+
+class Answers(_Section):
+    """How teachers and students answer the chat prompts."""
+
+    temperature: float = Field(ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(gt=0)
+
+
+class Sft(_Section):
+    """Settings of every training, see `recipes.Training`; a script changes the objective, the study sets the seed."""
+
+    method: Literal["lora", "full"] = "lora"
+    rank: int = Field(default=32, gt=0, le=1024)
+    alpha: float = Field(default=64, gt=0)
+    learning_rate: float = Field(gt=0, lt=1)
+    epochs: float = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    max_length: int = Field(gt=1)
+    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+
+class TaskSize(_Section):
+    """How many problems of a task, and the limit of an answer in tokens; what is left out is the task's own default."""
+
+    n: int | None = Field(default=None, gt=0)
+    max_tokens: int | None = Field(default=None, gt=0)
+
+
+class Run(_Section):
+    """Running settings, see `settings.Settings`: they change no result."""
+
+    chunk: int = Field(default=128, gt=0)
+    max_num_seqs: int = Field(default=64, gt=0)
+    device_batch: int = Field(default=8, gt=0)
+    save_every: int = Field(default=16, gt=0)
+
+
+class Preset(_Section):
+    """One study size: models, data, training, tasks."""
+
+    name: str
+    description: str
+    students: Annotated[list[str], Field(min_length=1)]
+    teachers: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    chat: Chat
+    answers: Answers
+    sft: Sft
+    tasks: dict[str, TaskSize] = Field(description="The tasks of the preset, in order")
+    other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
+    run: Run = Run()
+
+
+def load_preset(name: str, folder: Path = PRESETS) -> Preset:
+    """Read `<folder>/<name>.toml`.
+
+    Raises:
+        RequestError: no such preset, broken TOML, or a field that is unknown, missing or out of range.
+    """
+    known = sorted(path.stem for path in folder.glob("*.toml"))
+    if name not in known:
+        raise unknown("preset", name, known)
+    path = folder / f"{name}.toml"
+    try:
+        return Preset.model_validate({"name": name, **tomllib.loads(path.read_text(encoding="utf-8"))})
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{path}: not valid TOML ({error})") from error
+    except ValidationError as error:
+        raise RequestError(f"{path}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    *section, field = problem["loc"] or ("",)
+    where = f"[{'.'.join(map(str, section))}] " if section else ""
+    if problem["type"] == "extra_forbidden":
+        fields = _fields_at(section)
+        return f"{where}{unknown('field', str(field), fields)}"
+    return f"{where}{field}: {problem['msg']}, found {problem['input']!r}"
+
+
+def _fields_at(section: list[Any]) -> list[str]:
+    if not section:
+        return list(Preset.model_fields)
+    if section[0] in ("tasks", "other_tasks"):
+        return list(TaskSize.model_fields)
+    model = Preset.model_fields[str(section[0])].annotation
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

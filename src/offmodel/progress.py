@@ -1,0 +1,56 @@
+"""Progress of long work on the terminal: what, how many of how many, tokens a second, time left."""
+
+import os
+import sys
+import time
+from typing import TextIO
+
+from tqdm import tqdm
+
+# A worker's own output goes to its log; this names the descriptor on which the terminal still listens.
+PROGRESS_FD = "OFFMODEL_PROGRESS_FD"
+
+
+def terminal() -> TextIO:
+    """The stream that the person who started the study sees."""
+    descriptor = os.environ.get(PROGRESS_FD)
+    if descriptor is None:
+        return sys.stderr
+    return os.fdopen(os.dup(int(descriptor)), "w", encoding="utf-8", buffering=1)
+
+
+class Progress:
+    """A bar for one artefact. Off a terminal it prints a line at most every ten seconds."""
+
+    def __init__(self, what: str, total: int, unit: str):
+        self._stream = terminal()
+        self._tokens = 0
+        self._started = time.monotonic()
+        live = self._stream.isatty()
+        self._bar = tqdm(
+            total=total,
+            desc=what,
+            unit=unit,
+            file=self._stream,
+            mininterval=0.5 if live else 10,
+            dynamic_ncols=live,
+            ncols=None if live else 120,
+            bar_format="{desc}  {n_fmt}/{total_fmt} {unit}s{postfix}  {elapsed} elapsed, {remaining} left",
+            leave=True,
+        )
+
+    def __call__(self, count: int, tokens: int) -> None:
+        """Report `count` more finished and `tokens` more processed."""
+        self._tokens += tokens
+        if self._tokens:
+            rate = self._tokens / max(time.monotonic() - self._started, 1e-9)
+            self._bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
+        self._bar.update(count)
+
+    def at(self, done: int, total: int, tokens: int) -> None:
+        """Report where the work stands: `done` of `total`, `tokens` processed since the last call."""
+        self._bar.total = total
+        self(done - self._bar.n, tokens)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,0 +1,221 @@
+"""From the tidy table of items to scores: no score without its interval, truncation and no-answer rates, and floor.
+
+`items.parquet` has a row for each arm × seed × item × sample (`ITEM_COLUMNS`; any further column is a parameter of an
+arm, null where the arm has none). `scores.csv` is `score_table` of it: a row for each arm × task (`SCORE_COLUMNS`).
+Accuracies, rates and differences are shares; differences are arm minus `untrained` of the same student, by item.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offmodel import statistics
+from offmodel.errors import RunError
+from offmodel.statistics import Estimate
+
+ARM_KEYS = ["experiment", "arm", "student", "teacher", "objective", "adapter"]
+TASK_KEYS = ["task", "task_title", "kind", "chance"]
+RUN_KEYS = ["seed", "sample"]
+_MEASURED = ["correct", "response_tokens", "truncated", "answered"]
+ITEM_COLUMNS = [*ARM_KEYS, *RUN_KEYS, *TASK_KEYS, "item", "level", *_MEASURED, "model_id", "scores_id"]
+SCORE_COLUMNS = [
+    *ARM_KEYS, *TASK_KEYS,
+    "accuracy", "low", "high",  # 95 % interval: statistics.accuracy
+    "n", "seeds", "seed_sd",  # items; training seeds; standard deviation of the accuracy over them (null for one)
+    "truncated", "no_answer", "response_tokens",  # rate, rate, mean
+    "difference", "difference_low", "difference_high",  # 95 % interval: statistics.paired_difference
+    "lost", "gained",  # share of items right only before, only after
+    "p", "p_holm",  # exact McNemar (several runs: sign-flip), and adjusted over the arms of one student and task
+    "detectable",  # the smallest drop found with power 0.8: statistics.detectable_drop
+    "floor", "floor_arm", "at_floor",  # the best of chance and the scripted answers; whether `low` reaches down to it
+]  # fmt: skip
+UNTRAINED = "untrained"
+FLOOR_PREFIX = "floor_"
+# Every interval starts from this seed anew, so that a number does not depend on which other arms are in the table.
+BOOTSTRAP_SEED = 0
+
+
+def parameters(table: pd.DataFrame) -> list[str]:
+    """The columns that are an arm's own parameters: all that the contract does not name."""
+    known = {*ITEM_COLUMNS, *SCORE_COLUMNS, "level"}
+    return [str(column) for column in table.columns if column not in known]
+
+
+def is_floor(arm: str) -> bool:
+    return arm.startswith(FLOOR_PREFIX)
+
+
+def score_table(items: pd.DataFrame) -> pd.DataFrame:
+    """One row for each arm (with student, teacher and parameters) and task, floors included: `SCORE_COLUMNS`.
+
+    Raises:
+        RunError: a column is missing or has gaps, a row is there twice, or the arms of a task differ in their items.
+    """
+    check_items(items)
+    keys = [*ARM_KEYS, *parameters(items)]
+    controls = _controls(items)
+    rows = []
+    for _, group in _grouped(items, [*keys, *TASK_KEYS]):
+        row = {name: group[name].iloc[0] for name in [*keys, *TASK_KEYS]}
+        scores = _by_item(group)
+        # A scripted floor is no student: what it lacks to one is not a change.
+        control = None if is_floor(row["arm"]) else controls.get((row["experiment"], row["student"], row["task"]))
+        row |= _accuracy(scores) | _rates(group)
+        if control is not None and row["arm"] != UNTRAINED:
+            row |= _comparison(scores, control)
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=[*keys, *[name for name in SCORE_COLUMNS if name not in ARM_KEYS]])
+    _add_holm(table)
+    _add_floors(table)
+    return table
+
+
+def level_table(items: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy, and difference to `untrained`, by difficulty level: a row for each arm × task × level; no floors.
+
+    Items without a level are left out. A level has few items, hence `statistics.small_sample_difference`.
+
+    Raises:
+        RunError: as `score_table`.
+    """
+    check_items(items)
+    keys = [*ARM_KEYS, *parameters(items)]
+    levelled = items[items["level"].notna() & ~items["arm"].map(is_floor)]
+    controls = _controls(levelled)
+    rows = []
+    for _, group in _grouped(levelled, [*keys, *TASK_KEYS, "level"]):
+        row = {name: group[name].iloc[0] for name in [*keys, *TASK_KEYS, "level"]}
+        scores = _by_item(group)
+        row |= _accuracy(scores)
+        control = controls.get((row["experiment"], row["student"], row["task"]))
+        if row["arm"] != UNTRAINED and control is not None:
+            same = control.reindex(scores.index)
+            row |= _named("difference", statistics.small_sample_difference(scores, same))
+        rows.append(row)
+    numbers = ["accuracy", "low", "high", "n", "seeds", "seed_sd", "difference", "difference_low", "difference_high"]
+    return pd.DataFrame(rows, columns=[*keys, *TASK_KEYS, "level", *numbers])
+
+
+def write_results(items: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Write `items.parquet` and its `scores.csv` into `folder`, and return the score table.
+
+    Raises:
+        RunError: as `score_table`; nothing is written then.
+    """
+    table = score_table(items)
+    folder.mkdir(parents=True, exist_ok=True)
+    items.to_parquet(folder / "items.parquet", index=False)
+    table.to_csv(folder / "scores.csv", index=False, float_format="%.6g", lineterminator="\n")
+    return table
+
+
+def check_items(items: pd.DataFrame) -> None:
+    """Raise RunError, in one line, for a table that does not keep the contract; see `score_table`."""
+    missing = [name for name in ITEM_COLUMNS if name not in items.columns]
+    if missing:
+        raise RunError(f"the items table lacks the columns {', '.join(missing)}; score the arms again")
+    if items.empty:
+        raise RunError("the items table has no rows: no arm was scored")
+    for name in ["experiment", "arm", "task", "item", *RUN_KEYS, *_MEASURED]:
+        if items[name].isna().any():
+            arm = items.loc[items[name].isna(), "arm"].iloc[0]
+            raise RunError(f"the items table has an empty '{name}' in arm {arm}; score that arm again")
+    keys = [*ARM_KEYS, *parameters(items), "task", *RUN_KEYS]
+    twice = items.duplicated([*keys, "item"])
+    if twice.any():
+        row = items[twice].iloc[0]
+        raise RunError(f"arm {row['arm']} has item {row['item']} of {row['task']} twice for seed {row['seed']}")
+    expected: dict[tuple[str, str], tuple[str, set[str]]] = {}
+    for _, group in _grouped(items, keys):
+        arm, task = group["arm"].iloc[0], group["task"].iloc[0]
+        found = set(group["item"])
+        first_arm, wanted = expected.setdefault((group["experiment"].iloc[0], task), (arm, found))
+        if found != wanted:
+            item = min(found ^ wanted)
+            has, lacks = (arm, first_arm) if item in found else (first_arm, arm)
+            raise RunError(f"{task}: arm {has} has item {item} and arm {lacks} (seed {group['seed'].iloc[0]}) does "
+                           "not; all arms of a task must answer the same items")  # fmt: skip
+
+
+def _grouped(table: pd.DataFrame, keys: list[str]) -> Any:
+    """Groups in the order in which they first appear; a null is a value like any other."""
+    return table.groupby(keys, sort=False, dropna=False)
+
+
+def _by_item(group: pd.DataFrame) -> pd.DataFrame:
+    """Correctness as (items, runs): rows sorted by item, a column for each seed and sample."""
+    return group.pivot(index="item", columns=RUN_KEYS, values="correct").astype(float).sort_index()
+
+
+def _controls(items: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """Correctness of the untrained student, by (experiment, student, task)."""
+    untrained = items[items["arm"] == UNTRAINED]
+    keys = ["experiment", "student", "task"]
+    if untrained.duplicated([*keys, *RUN_KEYS, "item"]).any():
+        raise RunError("a student has more than one arm 'untrained'; differences need a single one to refer to")
+    return {key: _by_item(group) for key, group in _grouped(untrained, keys)}
+
+
+def _named(prefix: str, estimate: Estimate) -> dict[str, float]:
+    return {prefix: estimate.value, f"{prefix}_low": estimate.low, f"{prefix}_high": estimate.high}
+
+
+def _accuracy(scores: pd.DataFrame) -> dict[str, float]:
+    value, low, high = statistics.accuracy(scores, np.random.default_rng(BOOTSTRAP_SEED))
+    by_seed = scores.T.groupby(level="seed").mean().mean(axis=1)
+    spread = float(by_seed.std(ddof=1))  # null for one seed
+    return {"accuracy": value, "low": low, "high": high, "n": len(scores), "seeds": len(by_seed), "seed_sd": spread}
+
+
+def _rates(group: pd.DataFrame) -> dict[str, float]:
+    return {
+        "truncated": float(group["truncated"].mean()),
+        "no_answer": 1 - float(group["answered"].mean()),
+        "response_tokens": float(group["response_tokens"].mean()),
+    }
+
+
+def _comparison(scores: pd.DataFrame, control: pd.DataFrame) -> dict[str, float | None]:
+    """The paired difference to the untrained student, over the same items."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    after, before = scores.mean(axis=1), control.mean(axis=1)
+    lost, gained = float((before * (1 - after)).mean()), float((after * (1 - before)).mean())
+    # Means over runs become whole numbers again, for tests that count.
+    runs, control_runs = scores.shape[1], control.shape[1]
+    changes = scores.sum(axis=1) * control_runs - control.sum(axis=1) * runs
+    if runs == control_runs == 1:
+        p = statistics.mcnemar_exact(int((changes < 0).sum()), int((changes > 0).sum()))
+    else:
+        p = statistics.sign_flip_exact(changes)
+    # The mean squared change: for one run the share of items that changed, for several less, as it should be.
+    detectable = statistics.detectable_drop(len(scores), float(((after - before) ** 2).mean()))
+    difference = _named("difference", statistics.paired_difference(scores, control, rng))
+    return {**difference, "lost": lost, "gained": gained, "p": p, "detectable": detectable}
+
+
+def _add_holm(table: pd.DataFrame) -> None:
+    table["p_holm"] = table["p_holm"].astype(float)  # holds only gaps so far, of no type
+    compared = table[table["p"].notna()]
+    for _, family in _grouped(compared, ["experiment", "student", "task"]):
+        table.loc[family.index, "p_holm"] = statistics.holm(family["p"])
+
+
+def _add_floors(table: pd.DataFrame) -> None:
+    """For each arm the highest of chance and the scripted answers; these are not compared with themselves."""
+    scripted = table["arm"].map(is_floor)
+    floors, students = table[scripted], set(table.loc[~scripted, "student"])
+    best: dict[Any, tuple[float, str]] = {}
+    for index, row in table[~scripted].iterrows():
+        # A floor that is no student's own (an echo of the prompt) counts for every student.
+        counts = (floors["student"] == row["student"]) | ~floors["student"].isin(students)
+        same = floors[counts & (floors["task"] == row["task"]) & (floors["experiment"] == row["experiment"])]
+        values = dict(zip(same["arm"], same["accuracy"], strict=True))
+        if pd.notna(row["chance"]):
+            values["chance"] = row["chance"]
+        if values:
+            best[index] = max((value, name) for name, value in values.items())
+    table["floor"] = pd.Series({index: value for index, (value, _) in best.items()}, dtype=float)
+    table["floor_arm"] = pd.Series({index: name for index, (_, name) in best.items()}, dtype=object)
+    table["at_floor"] = table["low"] <= table["floor"]

@@ -1,0 +1,163 @@
+"""What a numbered script sees: students, teachers, chat prompts and settings of a preset; and what it yields: arms."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from offmodel.data.sources import resolve
+from offmodel.errors import RequestError
+from offmodel.evaluation.registry import TASKS, resolve_task
+from offmodel.models import MODELS, model
+from offmodel.nearest import unknown
+from offmodel.presets import Preset, TaskSize
+from offmodel.recipes import Base, Decoding, Model, Prompts, Scores, Scripted, Task, Training
+
+
+@dataclass(frozen=True)
+class Study:
+    """A preset under one seed. The seed decides the sampled answers, the LoRA weights at the start and the order of the data."""
+
+    preset: Preset
+    seed: int
+    data: Path | None = None
+
+    @property
+    def pairs(self) -> list[tuple[Base, Base]]:
+        """Every (student, teacher) of two different models."""
+        students, teachers = ([model(a) for a in names] for names in (self.preset.students, self.preset.teachers))
+        for student in students:
+            if MODELS[student.alias].chat == "in_context":
+                raise RequestError(f"{student.alias} is a base model asked in context: it can teach, and cannot be a student")
+        return [(student, teacher) for student in students for teacher in teachers if student != teacher]
+
+    @property
+    def chat(self) -> Prompts:
+        chat = self.preset.chat
+        revision = resolve(chat.source, self.data).revision
+        return Prompts(source=chat.source, revision=revision, n=chat.n, seed=chat.seed, math=chat.math)
+
+    @property
+    def sampling(self) -> Decoding:
+        return Decoding(**self.preset.answers.model_dump(), seed=self.seed)
+
+    @property
+    def sft(self) -> Training:
+        return Training(**self.preset.sft.model_dump(), seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One condition of an experiment: a model, and the parameters that set it apart from others of the same name."""
+
+    name: str
+    model: Model
+    seed: int
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+Arms = Callable[[Study], Iterator[tuple[str, Model] | tuple[str, Model, dict[str, Any]]]]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A numbered script: its arms, and the figures that are drawn from its results."""
+
+    number: int
+    name: str
+    question: str
+    figures: tuple[str, ...]
+    arms: Arms
+
+
+def experiment(number: int, figures: Sequence[str]) -> Callable[[Arms], Experiment]:
+    """Declare a numbered experiment; its name is its file's, its question the first line of its docstring."""
+
+    def declare(arms: Arms) -> Experiment:
+        names = arms.__globals__
+        question = (names.get("__doc__") or "").strip().partition("\n")[0]
+        return Experiment(number, Path(names["__file__"]).stem, question, tuple(figures), arms)
+
+    return declare
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """A task with its size in this study."""
+
+    task: Task
+    n: int
+    decoding: Decoding
+
+
+def requested_tasks(preset: Preset, names: Sequence[str] | None, limit: int | None, data: Path | None) -> list[TaskRequest]:
+    """The tasks to score: those named, else the preset's, each with at most `limit` problems.
+
+    Raises:
+        RequestError: an unknown task, or items that are not where they were looked for.
+    """
+    sizes = {**preset.other_tasks, **preset.tasks}
+    requests = []
+    for name in names or preset.tasks:
+        if name not in TASKS:
+            raise unknown("task", name, TASKS)
+        card, size = TASKS[name], sizes.get(name, TaskSize())
+        n = min(size.n or card.n, limit or card.items)
+        if n > card.items:
+            raise RequestError(f"task '{name}' has {card.items} problems and the preset asks for {n}; lower `n`")
+        decoding = Decoding(temperature=0, max_tokens=size.max_tokens or card.max_tokens)
+        requests.append(TaskRequest(resolve_task(name, data), n, decoding))
+    return requests
+
+
+def collect_arms(
+    declared: Experiment, preset: Preset, seeds: Iterable[int], data: Path | None, only: Sequence[str] | None
+) -> list[Arm]:
+    """The arms of all seeds, each distinct one once; `untrained` always, for every difference is taken to it.
+
+    Raises:
+        RequestError: an arm in `only` that the experiment does not have, an unknown model, or a missing data set.
+    """
+    arms: list[Arm] = []
+    for seed in seeds:
+        for name, made, *parameters in declared.arms(Study(preset, seed, data)):
+            arm = Arm(name, made, seed, parameters[0] if parameters else {})
+            # A greedy, untrained model is the same under every seed and with every teacher.
+            if not any((a.name, a.model, a.parameters) == (arm.name, arm.model, arm.parameters) for a in arms):
+                arms.append(arm)
+    if not arms:
+        raise RequestError(f"preset '{preset.name}' has no pair of two different models: add a teacher")
+    names = list(dict.fromkeys(arm.name for arm in arms))
+    for name in only or ():
+        if name not in names:
+            raise unknown("arm", name, names)
+    return [arm for arm in arms if not only or arm.name in only or arm.name == "untrained"]
+
+
+def floors(arms: Sequence[Arm]) -> list[Arm]:
+    """Answers by rule, scored like the others: a score no better than these shows nothing."""
+    found = []
+    for arm in arms:
+        if arm.name == "untrained":
+            for behaviour in ("echo", "constant", "shuffled"):
+                of = arm.model if behaviour == "shuffled" else None
+                found.append(Arm(f"floor_{behaviour}", Scripted(behaviour=behaviour, of=of), arm.seed, {"student": arm.model.student}))
+    return found
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One cell of the study: an arm's scores on a task."""
+
+    arm: Arm
+    task: TaskRequest
+    scores: Scores
+
+
+def measurements(arms: Sequence[Arm], tasks: Sequence[TaskRequest]) -> list[Measurement]:
+    """Every arm on every task, and the floors of those tasks whose answers are generated."""
+    cells = []
+    for request in tasks:
+        scored = [*arms, *floors(arms)] if TASKS[request.task.name].kind == "generate" else arms
+        cells += [Measurement(arm, request, arm.model.scores(request.task, request.n, request.decoding)) for arm in scored]
+    return cells
