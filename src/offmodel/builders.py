@@ -123,7 +123,7 @@ class Workshop:
     def _build_scores(self, recipe: Scores, out: Path, scratch: Path) -> None:
         from offmodel.evaluation.harness import EngineLM, ScriptedLM, evaluate
 
-        data = str(self._settings.data) if self._settings.data else None
+        data = self._settings.data
         if isinstance(recipe.model, Scripted):
             others = [
                 pd.read_parquet(self._store.require(parent) / "items.parquet")["response"].tolist()
@@ -166,11 +166,15 @@ class Workshop:
         if model.id not in self._merged:
             from offmodel.training.merge import merge
 
+            start = self._checkpoint(model.start)
             if self._temporary is None:
                 self._temporary = Path(tempfile.mkdtemp(prefix="merged-", dir=self._store.root / "work"))
             folder = self._temporary / model.id
-            merge(self._checkpoint(model.start), made, folder)
-            self._merged[model.id] = folder
+            merge(start, made, folder)
+            # A merged checkpoint is as large as its base: one is kept, for the engine reads it only once.
+            for folder_of_other in self._merged.values():
+                shutil.rmtree(folder_of_other)
+            self._merged = {model.id: folder}
         return self._merged[model.id]
 
 

@@ -46,7 +46,7 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> None
 def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"experiments/{experiment.name}.py", description=experiment.question)
     add = parser.add_argument
-    add("--preset", default="pocket", help="a file of experiments/presets, without .toml (default: pocket)")
+    add("--preset", default="pocket", help="a file of experiments/presets, or the path of one of your own (default: pocket)")
     add("--plan", action="store_true", help="print what would run, what is there and what it costs; run nothing")
     add("--seeds", type=_seeds, metavar="0,1,2", help="instead of the preset's seeds")
     add("--only", type=_names, metavar="ARM,ARM", help="only these arms (and untrained)")

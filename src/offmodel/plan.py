@@ -115,24 +115,34 @@ def _step(recipe: Recipe, done: bool) -> Step:
     return Step(recipe, done, group, tokens, seconds, size)
 
 
-def next_batch(ready_or_later: list[Step], finished: set[str]) -> list[Step]:
-    """The largest set of steps that one worker can make now, in order; empty when nothing can go on.
+def next_batch(unfinished: list[Step], finished: set[str]) -> list[Step]:
+    """The steps that one worker makes next, in order; empty when nothing can go on.
 
-    A step belongs to it when each of its parents is finished or comes earlier in the same batch.
+    Of the groups with work, the one that the most others wait for goes first: weights, then answers, then trainings, so
+    that trainings and scorings come together in as few workers as can be.
 
     Args:
-        ready_or_later: unfinished steps, parents before children.
+        unfinished: parents before children.
         finished: ids of artefacts that are there.
     """
-    best: list[Step] = []
-    for group in dict.fromkeys(step.group for step in ready_or_later):
-        batch: list[Step] = []
-        there = set(finished)
-        for step in ready_or_later:
-            joins = step.group == group or (step.group == "scripted" and group.startswith("engine:"))
-            if joins and all(parent.id in there or isinstance(parent, Scripted) for parent in step.recipe.parents()):
-                batch.append(step)
-                there.add(step.recipe.id)
-        if sum(step.group == group for step in batch) > sum(step.group == best[0].group for step in best) if best else batch:
-            best = sorted(batch, key=lambda step: step.group == "scripted")
-    return best
+    batches = [_batch(group, unfinished, finished) for group in dict.fromkeys(step.group for step in unfinished)]
+    return min((batch for batch in batches if batch), key=_rank, default=[])
+
+
+def _batch(group: str, unfinished: list[Step], finished: set[str]) -> list[Step]:
+    """All steps of a group whose parents are finished or come earlier in the batch. Scripted answers need nothing
+    loaded and go along with any engine."""
+    batch: list[Step] = []
+    there = set(finished)
+    for step in unfinished:
+        joins = step.group == group or (step.group == "scripted" and group.startswith("engine:"))
+        if joins and all(parent.id in there for parent in step.recipe.parents()):
+            batch.append(step)
+            there.add(step.recipe.id)
+    return batch if any(step.group == group for step in batch) else []
+
+
+def _rank(batch: list[Step]) -> int:
+    kinds = {type(step.recipe) for step in batch}
+    order: list[type[Recipe]] = [Base, Completions, Trained, Scores]
+    return min(order.index(kind) for kind in kinds)

@@ -84,18 +84,17 @@ class Preset(_Section):
 
 
 def load_preset(name: str, folder: Path = PRESETS) -> Preset:
-    """Read `<folder>/<name>.toml`.
+    """Read `<folder>/<name>.toml`, or the file itself where the name ends in .toml.
 
     Raises:
         RequestError: no such preset, broken TOML, or a field that is unknown, missing or out of range.
     """
-    known = sorted(path.stem for path in folder.glob("*.toml"))
-    if name not in known:
-        raise unknown("preset", name, known)
-    path = folder / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
+    if not path.is_file():
+        raise unknown("preset", name, sorted(found.stem for found in folder.glob("*.toml")))
     try:
-        return Preset.model_validate({"name": name, **tomllib.loads(path.read_text(encoding="utf-8"))})
-    except tomllib.TOMLDecodeError as error:
+        return Preset.model_validate({"name": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"{path}: not valid TOML ({error})") from error
     except ValidationError as error:
         raise RequestError(f"{path}: {_first_problem(error)}") from error

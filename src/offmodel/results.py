@@ -1,8 +1,8 @@
 """From the tidy table of items to scores: no score without its interval, truncation and no-answer rates, and floor.
 
-`items.parquet` has a row for each arm × seed × item × sample (`ITEM_COLUMNS`; any further column is a parameter of an
-arm, null where the arm has none). `scores.csv` is `score_table` of it: a row for each arm × task (`SCORE_COLUMNS`).
-Accuracies, rates and differences are shares; differences are arm minus `untrained` of the same student, by item.
+`items.parquet` has a row for each arm × seed × item × sample (`ITEM_COLUMNS`, `ITEM_NOTES`; any further column is a
+parameter of an arm, null where the arm has none). `scores.csv` is `score_table` of it: a row for each arm × task
+(`SCORE_COLUMNS`). Accuracies, rates and differences are shares; differences are arm minus `untrained` of the same student, by item.
 """
 
 from pathlib import Path
@@ -20,6 +20,7 @@ TASK_KEYS = ["task", "task_title", "kind", "chance"]
 RUN_KEYS = ["seed", "sample"]
 _MEASURED = ["correct", "response_tokens", "truncated", "answered"]
 ITEM_COLUMNS = [*ARM_KEYS, *RUN_KEYS, *TASK_KEYS, "item", "level", *_MEASURED, "model_id", "scores_id"]
+ITEM_NOTES = ["subject"]  # may be there: what a benchmark says of its items beside their level
 SCORE_COLUMNS = [
     *ARM_KEYS, *TASK_KEYS,
     "accuracy", "low", "high",  # 95 % interval: statistics.accuracy
@@ -39,7 +40,7 @@ BOOTSTRAP_SEED = 0
 
 def parameters(table: pd.DataFrame) -> list[str]:
     """The columns that are an arm's own parameters: all that the contract does not name."""
-    known = {*ITEM_COLUMNS, *SCORE_COLUMNS, "level"}
+    known = {*ITEM_COLUMNS, *ITEM_NOTES, *SCORE_COLUMNS}
     return [str(column) for column in table.columns if column not in known]
 
 
@@ -205,12 +206,12 @@ def _add_holm(table: pd.DataFrame) -> None:
 def _add_floors(table: pd.DataFrame) -> None:
     """For each arm the highest of chance and the scripted answers; these are not compared with themselves."""
     scripted = table["arm"].map(is_floor)
-    floors, students = table[scripted], set(table.loc[~scripted, "student"])
+    floors = table[scripted]
     best: dict[Any, tuple[float, str]] = {}
     for index, row in table[~scripted].iterrows():
-        # A floor that is no student's own (an echo of the prompt) counts for every student.
-        counts = (floors["student"] == row["student"]) | ~floors["student"].isin(students)
-        same = floors[counts & (floors["task"] == row["task"]) & (floors["experiment"] == row["experiment"])]
+        # A floor without a student (an echo of the prompt is nobody's) counts for every student.
+        own = (floors["student"] == row["student"]) | floors["student"].isna()
+        same = floors[own & (floors["task"] == row["task"]) & (floors["experiment"] == row["experiment"])]
         values = dict(zip(same["arm"], same["accuracy"], strict=True))
         if pd.notna(row["chance"]):
             values["chance"] = row["chance"]

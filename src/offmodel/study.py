@@ -7,7 +7,7 @@ from typing import Any
 
 from offmodel.data.sources import resolve
 from offmodel.errors import RequestError
-from offmodel.evaluation.registry import TASKS, resolve_task
+from offmodel.evaluation.registry import card_of, resolve_task
 from offmodel.models import MODELS, model
 from offmodel.nearest import unknown
 from offmodel.presets import Preset, TaskSize
@@ -99,9 +99,7 @@ def requested_tasks(preset: Preset, names: Sequence[str] | None, limit: int | No
     sizes = {**preset.other_tasks, **preset.tasks}
     requests = []
     for name in names or preset.tasks:
-        if name not in TASKS:
-            raise unknown("task", name, TASKS)
-        card, size = TASKS[name], sizes.get(name, TaskSize())
+        card, size = card_of(name), sizes.get(name, TaskSize())
         n = min(size.n or card.n, limit or card.items)
         if n > card.items:
             raise RequestError(f"task '{name}' has {card.items} problems and the preset asks for {n}; lower `n`")
@@ -157,7 +155,10 @@ class Measurement:
 def measurements(arms: Sequence[Arm], tasks: Sequence[TaskRequest]) -> list[Measurement]:
     """Every arm on every task, and the floors of those tasks whose answers are generated."""
     cells = []
-    for request in tasks:
-        scored = [*arms, *floors(arms)] if TASKS[request.task.name].kind == "generate" else arms
-        cells += [Measurement(arm, request, arm.model.scores(request.task, request.n, request.decoding)) for arm in scored]
+    for arm in [*arms, *floors(arms)]:
+        for request in tasks:
+            # A rule has no log-probabilities; the floor of a choice is its chance level.
+            if not isinstance(arm.model, Scripted) or card_of(request.task.name).kind == "generate":
+                scores = arm.model.scores(request.task, request.n, request.decoding)
+                cells.append(Measurement(arm, request, scores))
     return cells

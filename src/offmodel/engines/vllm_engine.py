@@ -12,12 +12,15 @@ from typing import Any
 from offmodel.engines.base import Generation, OnProgress, Stop
 from offmodel.recipes import Decoding
 
+_CPU_CONTEXT = 8192
+"""Prompt and answer together, in tokens: what the engine makes room for on a CPU, where models allow more."""
+
 
 def _configure_environment() -> None:
     # In-process scheduling is deterministic; with a separate engine core, batches depend on when requests arrive.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB
     # The default leaves one core to the API server, which this process does not have.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))))
@@ -31,16 +34,23 @@ class VllmEngine:
     def __init__(self, folder: Path, max_num_seqs: int):
         _configure_environment()
         import torch
+        from transformers import AutoConfig
         from vllm import LLM
 
-        # Compiling costs start-up time and gains nothing on a CPU.
+        on_cpu: dict[str, Any] = {}
+        if not torch.cuda.is_available():
+            context = min(AutoConfig.from_pretrained(folder).max_position_embeddings, _CPU_CONTEXT)
+            on_cpu = {
+                # Compiling costs start-up time and gains nothing.
+                "enforce_eager": True,
+                # A prompt split over two steps rewinds its seeded generator, which torch cannot do on a CPU (vLLM 0.32:
+                # "CPU Generator does not use offset"), so prompts are read whole.
+                "enable_chunked_prefill": False,
+                "max_model_len": context,
+                "max_num_batched_tokens": context,
+            }
         self._llm: Any = LLM(
-            str(folder),
-            dtype="bfloat16",
-            enforce_eager=not torch.cuda.is_available(),
-            max_num_seqs=max_num_seqs,
-            disable_log_stats=True,
-            seed=0,
+            str(folder), dtype="bfloat16", max_num_seqs=max_num_seqs, disable_log_stats=True, seed=0, **on_cpu
         )
 
     def load(self, folder: Path) -> None:

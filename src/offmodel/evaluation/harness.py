@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import lm_eval
@@ -18,9 +19,8 @@ from lm_eval.tasks import TaskManager
 from offmodel.data.chat import ChatFormat, Message
 from offmodel.engines.base import Engine, Generation, OnProgress, Stop
 from offmodel.errors import RunError
-from offmodel.evaluation.registry import TASKS
+from offmodel.evaluation.registry import build_task, card_of
 from offmodel.journal import Journal
-from offmodel.paths import EVALUATION_TASKS
 from offmodel.recipes import Decoding, Scores
 
 # The sentence that the constant floor says to everything.
@@ -164,30 +164,24 @@ def stop_of(chat: ChatFormat) -> Stop:
     return Stop(tuple(chat.stop_token_ids), tuple(chat.stop))
 
 
-def evaluate(scores: Scores, lm: StudyLM, data: str | None) -> list[dict[str, Any]]:
+def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, Any]]:
     """Run a task through lm-eval. Returns one row for each problem, in the task's order.
 
     Columns: item, level, subject, correct, answered, response_tokens, truncated, response.
     """
-    card = TASKS[scores.task.name]
-    manager = TaskManager(
-        include_path=str(EVALUATION_TASKS),
-        include_defaults=False,
-        metadata={"n": scores.n, "seed": scores.draw_seed, "data_dir": data},
-    )
+    card = card_of(scores.task.name)
     results = lm_eval.simple_evaluate(
         model=lm,
-        tasks=[card.lm_eval_name],
-        task_manager=manager,
+        tasks=[build_task(card.name, scores.n, scores.draw_seed, data)],
+        task_manager=TaskManager(include_defaults=False),
         apply_chat_template=True,
         log_samples=True,
         bootstrap_iters=0,
-        verbosity="ERROR",
     )
     assert results is not None  # only ranks other than 0 get None
-    samples = sorted(results["samples"][card.lm_eval_name], key=lambda sample: sample["doc_id"])
+    samples = sorted(results["samples"][card.task], key=lambda sample: sample["doc_id"])
     if len(samples) != scores.n:
-        raise RunError(f"lm-eval scored {len(samples)} problems of {card.lm_eval_name} where {scores.n} were asked for")
+        raise RunError(f"lm-eval scored {len(samples)} problems of {card.task} where {scores.n} were asked for")
     return [_row(sample, lm.answers[sample["doc_id"]]) for sample in samples]
 
 

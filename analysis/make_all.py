@@ -1,0 +1,75 @@
+"""Draws every figure whose results are there: `python -m analysis.make_all` does it for all committed presets."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from analysis.figures import FIGURES, NothingToDrawError
+from analysis.load import Results, load
+from analysis.style import RC
+from offmodel.errors import RequestError, RunError
+from offmodel.paths import RESULTS
+
+OUT = Path(__file__).resolve().parent / "figures"
+
+
+def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = None) -> list[Path]:
+    """Draw the figures (those in `only`, else all) of one preset's results as PDF and PNG; return the files written.
+
+    `results_folder` holds a folder for each experiment, as `data/results/<preset>` does. A figure is left out when its
+    experiment has no results there or they lack what it shows.
+
+    Raises:
+        RequestError: an id in `only` that is no figure.
+        RunError: results do not keep the results contract.
+    """
+    for name in only or ():
+        if name not in FIGURES:
+            raise RequestError(f"there is no figure '{name}'; the figures are {', '.join(FIGURES)}")
+    written: list[Path] = []
+    loaded: dict[str, Results] = {}
+    for name in only or FIGURES:
+        experiment, function = FIGURES[name]
+        if not (results_folder / experiment / "items.parquet").is_file():
+            continue
+        if experiment not in loaded:
+            loaded[experiment] = load(results_folder, experiment)
+        try:
+            figure = function(loaded[experiment])
+        except NothingToDrawError as reason:
+            print(f"{name} not drawn: {reason}", file=sys.stderr)
+            continue
+        out_folder.mkdir(parents=True, exist_ok=True)
+        written += save(figure, out_folder / name)
+    return written
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PDF and PNG, without dates, so that the same results give the same bytes."""
+    paths = [stem.parent / f"{stem.name}.pdf", stem.parent / f"{stem.name}.png"]
+    with mpl.rc_context(RC):
+        figure.savefig(paths[0], metadata={"CreationDate": None})
+        figure.savefig(paths[1], metadata={"Software": None})
+    return paths
+
+
+def main() -> int:
+    """Draw all committed presets into `analysis/figures/<preset>/`, printing each file."""
+    try:
+        drawn = [path for folder in sorted(RESULTS.glob("*/")) for path in draw(folder, OUT / folder.name)]
+        if not drawn:
+            command = "python experiments/01_degradation.py --preset pocket"
+            raise RequestError(f"there are no results in {RESULTS}; `{command}` makes some")
+    except (RequestError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, RequestError) else 1
+    for path in drawn:
+        print(path.relative_to(OUT.parents[1]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""How a condition looks, once for all figures and tables: label, colour, marker, and its place in the order.
+
+Colours are those of Okabe & Ito (2008), told apart with any colour vision; a colour that two conditions share is told
+apart by the marker. Fonts ship with matplotlib, so that a figure has the same bytes on every machine.
+"""
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.typing import RcKeyType
+
+from offmodel.errors import RequestError
+from offmodel.results import is_floor, parameters
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F",
+)  # fmt: skip
+
+COLUMN_WIDTH, PAGE_WIDTH = 3.3, 6.75  # inches: one column and both of a two-column paper
+
+RC: dict[RcKeyType, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,  # TrueType outlines: text stays text, as publishers ask
+    "ps.fonttype": 42,
+    "savefig.dpi": 300,
+}
+
+
+class Condition(NamedTuple):
+    label: str
+    colour: str
+    marker: str
+    order: int
+
+
+CONDITIONS = {
+    name: Condition(label, colour, marker, order)
+    for order, (name, label, colour, marker) in enumerate(
+        [
+            ("untrained", "untrained", BLACK, "o"),
+            ("on_model_sft", "on-model SFT", BLUE, "s"),
+            ("off_model_sft", "off-model SFT", VERMILION, "v"),
+            ("off_model_dft", "off-model DFT", PURPLE, "D"),
+            ("off_model_more", "more off-model SFT", VERMILION, "<"),
+            ("on_model_repair", "on-model repair", GREEN, "^"),
+            ("prefill", "prefill", ORANGE, "P"),
+            ("inoculation", "inoculation", SKY, "h"),
+            ("best_of_n", "best of n", YELLOW, "X"),
+            ("rl", "RL", GREEN, "*"),
+            ("noise", "weight noise", GREY, "d"),
+            ("floor_echo", "echo of the prompt", GREY, "|"),
+            ("floor_constant", "constant answer", GREY, "|"),
+            ("floor_shuffled", "answers shuffled", GREY, "|"),
+        ]
+    )
+}
+
+
+def condition(arm: str) -> Condition:
+    """How an arm looks.
+
+    Raises:
+        RequestError: the arm's word is not among the conditions.
+    """
+    if arm not in CONDITIONS:
+        raise RequestError(f"arm '{arm}' has no label or colour; add it to analysis/style.py")
+    return CONDITIONS[arm]
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows by task and student as they come, then by the order of the conditions; teachers stay as they come."""
+    ranks = pd.DataFrame({
+        "task": pd.factorize(table["task"])[0],
+        "floor": table["arm"].map(is_floor),
+        "student": pd.factorize(table["student"])[0],
+        "arm": [condition(arm).order for arm in table["arm"]],
+    }, index=table.index)  # fmt: skip
+    return table.loc[ranks.sort_values(list(ranks.columns), kind="stable").index]
+
+
+def details(table: pd.DataFrame, only_teacher_too: bool = True) -> list[str]:
+    """What tells rows of one arm apart, for each row: teacher, adapter and parameters where they differ; else "".
+
+    A teacher that is the student itself is left out; so is, if asked, one that all off-model rows of the table share.
+    """
+    off_model = table["teacher"].notna() & (table["teacher"] != table["student"])
+    names = ["teacher"] if only_teacher_too or table.loc[off_model, "teacher"].nunique() > 1 else []
+    by_arm = table.groupby("arm")
+    names += [name for name in ["adapter", *parameters(table)] if (by_arm[name].nunique(dropna=False) > 1).any()]
+    texts = []
+    for (_, row), other in zip(table.iterrows(), off_model, strict=True):
+        here = [name for name in names if pd.notna(row[name]) and (other or name != "teacher")]
+        texts.append(", ".join(_value(name, row[name]) for name in here))
+    return texts
+
+
+def _value(name: str, value: Any) -> str:
+    if name in ("teacher", "adapter"):
+        return str(value)
+    return f"{name} = {value:g}" if isinstance(value, int | float) else f"{name} = {value}"

@@ -1,0 +1,126 @@
+"""The score table as text: what a study prints at its end, and the same for a README."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.style import details, in_order
+from offmodel.results import is_floor
+
+WIDTH = 110
+AT_FLOOR = "~"
+_COLUMNS = ["accuracy % [95 %]", "cut %", "no answer %", "tokens", "change, points [95 %]", "p"]
+
+
+class _Line(NamedTuple):
+    mark: str
+    arm: str
+    more: str  # teacher and parameters
+    cells: list[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm} ({self.more})" if self.more else self.arm
+
+
+class _Block(NamedTuple):
+    task: str
+    title: str
+    student: str
+    lines: list[_Line]
+
+
+def print_scores(table: pd.DataFrame) -> str:
+    """The score table as plain text of at most `WIDTH` columns: by task and student, the floor below, then a legend."""
+    blocks = list(_blocks(table))
+    lines = [line for block in blocks for line in block.lines]
+    columns = zip(_COLUMNS, *[line.cells for line in lines], strict=True)
+    widths = [max(len(text) for text in column) for column in columns]
+    first = min(WIDTH - 2 - sum(width + 2 for width in widths), max(len(line.name) for line in lines))
+    text: list[str] = []
+    for number, block in enumerate(blocks):
+        if number == 0 or block.task != blocks[number - 1].task:
+            text += ["", *textwrap.wrap(block.title, WIDTH)]
+        text += [_row("", f"student {block.student}", _COLUMNS, first, widths)]
+        for line in block.lines:
+            if len(line.name) > first:  # a long name has a line of its own
+                text += [f"{line.mark:1} {line.name}", _row("", "", line.cells, first, widths)]
+            else:
+                text += [_row(line.mark, line.name, line.cells, first, widths)]
+    return "\n".join([*text[1:], "", *textwrap.wrap(_legend(table), WIDTH)])
+
+
+def markdown_scores(table: pd.DataFrame) -> str:
+    """The score table as one Markdown table, for a README, with the legend below it."""
+    lines = [f"| task | student | arm | {' | '.join(_COLUMNS)} |", "|---|---|---|" + "---:|" * len(_COLUMNS)]
+    for block in _blocks(table):
+        for line in block.lines:
+            arm = " ".join(part for part in [line.mark, f"`{line.arm}`", line.more] if part)
+            cells = [" ".join(cell.split()).replace("[ ", "[") for cell in line.cells]  # no padding inside a cell
+            lines += [f"| {block.task} | {block.student} | {arm} | {' | '.join(cells)} |"]
+    return "\n".join([*lines, "", _legend(table)])
+
+
+def _blocks(table: pd.DataFrame) -> Iterator[_Block]:
+    """One for each task and student, with that student's floor as the last line."""
+    table = in_order(table)
+    table["more"] = details(table)
+    scripted = table["arm"].map(is_floor)
+    arms, floors = table[~scripted], table[scripted]
+    for (task, student), rows in arms.groupby(["task", "student"], sort=False):
+        lines = [_Line(AT_FLOOR * row["at_floor"], row["arm"], row["more"], _cells(row)) for _, row in rows.iterrows()]
+        name, value = rows["floor_arm"].iloc[0], rows["floor"].iloc[0]
+        own = (floors["student"] == student) | floors["student"].isna()
+        measured = floors[own & (floors["task"] == task) & (floors["arm"] == name)]
+        if len(measured):
+            lines.append(_Line("", name, "floor", _cells(measured.iloc[0])))
+        elif pd.notna(value):
+            lines.append(_Line("", name, "floor", [_percent(value) + " " * 15, "", "", "", "", ""]))
+        yield _Block(rows["task_title"].iloc[0], _title(arms[arms["task"] == task]), str(student), lines)
+
+
+def _title(rows: pd.DataFrame) -> str:
+    """A task's name, its numbers of items and seeds, and the size of change that the comparison would often miss."""
+    title = f"{rows['task_title'].iloc[0]}: {rows['n'].iloc[0]} problems"
+    if rows["seeds"].max() > 1:
+        title += f", {rows['seeds'].max()} seeds"
+    if rows["detectable"].notna().any():
+        title += f"; a drop under {100 * rows['detectable'].max():.0f} points would be missed more often than 1 in 5"
+    return title
+
+
+def _cells(row: pd.Series) -> list[str]:
+    change = p = ""
+    if pd.notna(row["difference"]):
+        value, low, high = (f"{100 * row[name]:+.1f}" for name in ("difference", "difference_low", "difference_high"))
+        change = f"{value} [{low:>5}, {high:>5}]"
+        p = "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
+    accuracy = f"{_percent(row['accuracy'])} [{_percent(row['low']):>4}, {_percent(row['high']):>5}]"
+    rates = [_percent(row["truncated"]), _percent(row["no_answer"]), f"{row['response_tokens']:.0f}"]
+    return [accuracy, *rates, change, p]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _row(mark: str, name: str, cells: list[str], first: int, widths: list[int]) -> str:
+    padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+    return "  ".join([f"{mark:1} {name:<{first}}", *padded]).rstrip()
+
+
+def _legend(table: pd.DataFrame) -> str:
+    parts = [
+        "accuracy: 95 % interval by Wilson (several seeds or samples: by bootstrap over problems)",
+        "cut: answers ended by the token limit",
+        "no answer: no final answer found in them",
+        "tokens: mean length of an answer",
+        "change: from untrained on the same problems, 95 % interval by bootstrap over problems",
+        "p: exact McNemar test (several: exact sign-flip test), Holm-adjusted over the arms of a student and task",
+        "floor: the best of chance and of answers made by rule",
+    ]
+    if table["at_floor"].any():
+        parts.append(f"{AT_FLOOR} the interval reaches down to the floor: the score cannot be told from no ability")
+    return "; ".join(parts) + "."

@@ -1,0 +1,166 @@
+"""From messages to token ids: a model's own chat template, or worked examples in context for a base model.
+
+Ids and loss masks are built once, here, so that every objective and every engine sees the same tokens.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypedDict
+
+from offmodel.data.jsonl import read_jsonl
+from offmodel.errors import RequestError
+from offmodel.paths import PROMPTS
+
+WORKED_EXAMPLES: Final = PROMPTS / "worked_examples.jsonl"
+MASKED: Final = -100
+"""The label of a position that is not learned (the ignore index of the field's loss functions)."""
+
+_INSTRUCTION, _INPUT, _ANSWER = "# Instruction\n{}\n\n", "# Input\n{}\n\n", "# Answer\n"
+_NEXT_HEADING = "\n# "
+
+
+class Message(TypedDict):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class ChatFormat(ABC):
+    """How a model is asked, and how the end of its answer is known.
+
+    Attributes:
+        end_ids: ids that follow a finished answer and are learned with it.
+        stop: texts at which generation stops; they are not part of the answer.
+        stop_token_ids: ids at which generation stops.
+    """
+
+    end_ids: list[int]
+    stop: tuple[str, ...]
+    stop_token_ids: tuple[int, ...]
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @abstractmethod
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The ids after which the model's answer begins."""
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """The answer's own ids. Text that spells a control token stays text: answers are another model's words."""
+        return self._tokenizer.encode(answer, add_special_tokens=False, split_special_tokens=True)
+
+
+class TemplateChat(ChatFormat):
+    """The chat template that comes with an instruction-tuned model."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        super().__init__(tokenizer)
+        self.end_ids = [self._end_of_turn()]
+        self.stop = ()
+        self.stop_token_ids = tuple(dict.fromkeys([*self.end_ids, tokenizer.eos_token_id]))
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        return self._tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+
+    def _end_of_turn(self) -> int:
+        # Read from the template, not from eos_token: in several families the two differ.
+        marker = "offmodel-answer"
+        chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": marker}]
+        after = self._tokenizer.apply_chat_template(chat, tokenize=False).rpartition(marker)[2]
+        ids = self._tokenizer.encode(after, add_special_tokens=False)
+        return ids[0] if ids and ids[0] in self._tokenizer.added_tokens_decoder else self._tokenizer.eos_token_id
+
+
+class InContextChat(ChatFormat):
+    """Worked examples and an open heading, for a base model that was never taught turns."""
+
+    def __init__(self, tokenizer: Any, examples: Path = WORKED_EXAMPLES) -> None:
+        super().__init__(tokenizer)
+        self.end_ids = [tokenizer.eos_token_id]
+        self.stop = (_NEXT_HEADING,)
+        self.stop_token_ids = (tokenizer.eos_token_id,)
+        self._shown = "".join(_worked(row, examples) for row in read_jsonl(examples))
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The worked examples, then the one user turn; a system message is the first paragraph of its instruction.
+
+        Raises:
+            RequestError: the chat is not an optional system message and one user turn.
+        """
+        roles = [message["role"] for message in messages]
+        if roles not in (["user"], ["system", "user"]):
+            raise RequestError(
+                f"a base model asked in context takes an optional system message and one user turn, not {roles}; "
+                "use a model with a chat template for longer chats"
+            )
+        question = "\n\n".join(message["content"] for message in messages)
+        text = self._shown + _INSTRUCTION.format(question) + _ANSWER
+        bos = self._tokenizer.bos_token_id
+        return [*([] if bos is None else [bos]), *self._tokenizer.encode(text, add_special_tokens=False)]
+
+
+def _worked(row: dict[str, Any], path: Path) -> str:
+    missing = {"instruction", "answer"} - row.keys()
+    if missing:
+        raise RequestError(f"{path}: a worked example lacks {sorted(missing)}; each row has instruction, input, answer")
+    given = _INPUT.format(row["input"]) if row.get("input") else ""
+    return _INSTRUCTION.format(row["instruction"]) + given + _ANSWER + row["answer"] + "\n\n"
+
+
+def in_context_digest(examples: Path = WORKED_EXAMPLES) -> str:
+    """12 hex digits that name the worked examples and their layout: part of what a model asked in context is."""
+    layout = "".join(_worked(row, examples) for row in read_jsonl(examples)) + _INSTRUCTION + _ANSWER + _NEXT_HEADING
+    return hashlib.sha256(layout.encode()).hexdigest()[:12]
+
+
+def load_chat_format(folder: Path, style: Literal["template", "in_context"]) -> ChatFormat:
+    """The chat format of a model folder, from its tokenizer.
+
+    Raises:
+        RequestError: the folder has no tokenizer, or `template` is asked of a tokenizer that has none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"no tokenizer in {folder}: {str(error).splitlines()[0]}") from error
+    if style == "in_context":
+        return InContextChat(tokenizer)
+    if not getattr(tokenizer, "chat_template", None):
+        raise RequestError(f"{folder} has no chat template; give this model the chat style in_context")
+    return TemplateChat(tokenizer)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with its answer. `input_ids` and `labels` have one length; labels are `MASKED` on the prompt."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+def example(
+    chat: ChatFormat, messages: Sequence[Message], answer: str, finished: bool, max_length: int
+) -> Example | None:
+    """Ids and labels of a prompt and its answer, at most `max_length` tokens; None when no token is left to learn.
+
+    The answer is encoded apart from the prompt, so that the border between them is where generation put it. A finished
+    answer is followed by the end of turn; one cut short, by its own limit or by `max_length`, has no end to learn.
+
+    Raises:
+        RequestError: the chat is asked in context, which has no turn to learn.
+    """
+    if isinstance(chat, InContextChat):
+        raise RequestError("a base model that is asked in context cannot be a student; train one with a chat template")
+    prompt = chat.prompt_ids(messages)
+    completion = (chat.answer_ids(answer) + (chat.end_ids if finished else []))[: max(max_length - len(prompt), 0)]
+    if not completion:
+        return None
+    return Example(input_ids=prompt + completion, labels=[MASKED] * len(prompt) + completion)

@@ -1,0 +1,184 @@
+"""Supervised fine-tuning on completions: LoRA or full weights, with any objective of `offmodel.training.objectives`.
+
+transformers' Trainer runs the loop: devices, accumulation, schedule, clipping. What is put into it (the loss, the order
+of the examples, the learning curve, the rule for resuming) stands in `loop` and `batches`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import disable_input_dtype_casting
+from torch.utils.data import Subset
+from transformers import AutoModelForCausalLM, TrainingArguments, set_seed
+
+from offmodel.data.chat import MASKED, Example
+from offmodel.errors import RequestError
+from offmodel.recipes import Training
+from offmodel.training.batches import order_of_examples
+from offmodel.training.loop import LoggingTrainer, OnProgress, completion_loss, last_checkpoint
+from offmodel.training.merge import copy_without_weights
+from offmodel.training.objectives import OBJECTIVES
+
+
+def compute_dtype() -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, else float32."""
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+class StudentTrainer:
+    """Trains students that all start from one checkpoint folder.
+
+    The base is loaded once and is left untouched by any number of LoRA trainings; each full-weight training loads its
+    own fp32 copy. Matrix products run in `dtype` (default: `compute_dtype()`); LoRA weights and the optimiser are fp32.
+    """
+
+    def __init__(self, start: Path, dtype: torch.dtype | None = None) -> None:
+        self._start = start
+        self._dtype = dtype or compute_dtype()
+        self._base: Any = None
+
+    def train(
+        self,
+        examples: Sequence[Example],
+        training: Training,
+        out: Path,
+        work: Path,
+        on_progress: OnProgress = lambda done, total, tokens: None,
+        save_every: int = 50,
+        device_batch: int = 8,
+    ) -> None:
+        """Train one student and write it to `out`, with its learning curve.
+
+        `out` receives a PEFT adapter, or for full weights a bf16 checkpoint with the start's tokenizer; and
+        `training.parquet`, a row for each optimiser step: `step`, `epoch`, `loss` (of the objective), `nll` and
+        `token_probability` (means over the step's completion tokens), `grad_norm` (before clipping), `learning_rate`,
+        `tokens` (prompts and completions, no padding) and `tokens_per_second` (of the step, saving left out).
+
+        A run that was stopped continues from its last whole checkpoint in `work` and ends with the same weights; `work`
+        can be deleted when this returns. With several devices there is one process for each, and the last step's batch
+        is filled up by repeating examples when it does not divide.
+
+        Args:
+            save_every: optimiser steps between checkpoints.
+            device_batch: examples that one device holds at once: a matter of memory and speed, not of the result.
+
+        Raises:
+            RequestError: there is nothing to learn, the batch sizes do not divide, the folder is no checkpoint with a
+                plain head, or `work` belongs to another training.
+            RunError: the loss or its gradient is no longer finite.
+        """
+        if not any(label != MASKED for example in examples for label in example.labels):
+            raise RequestError("no example has a token to learn; raise max_length or look at the completions")
+        arguments = _arguments(training, work, save_every, device_batch)
+        fingerprint = _fingerprint(examples, training)
+        checkpoint = last_checkpoint(work, fingerprint)
+        lengths = [len(example.input_ids) for example in examples]
+        order = order_of_examples(lengths, training.epochs, training.batch_size, training.seed)
+        model = self._student(training)
+        try:
+            with completion_loss(model, OBJECTIVES[training.objective], self._dtype) as totals, _casts_left_to(model):
+                data = Subset(examples, order)  # type: ignore[arg-type]  # any sequence will do
+                trainer = LoggingTrainer(model, arguments, data, totals, on_progress, fingerprint)
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if trainer.is_world_process_zero():
+                self._write(model, out)
+                curve = trainer.rows()
+                seen = (curve["step"] * training.batch_size).clip(upper=len(order))
+                curve.insert(1, "epoch", seen / len(examples))
+                curve.to_parquet(out / "training.parquet", index=False)
+        finally:
+            if isinstance(model, PeftModel):
+                model.unload()
+
+    def _student(self, training: Training) -> Any:
+        if training.method == "full":
+            return _load(self._start, torch.float32)  # bf16 would round small updates away
+        self._base = self._base or _load(self._start, self._dtype)
+        set_seed(training.seed)  # the adapter's first matrix is drawn now
+        lora = LoraConfig(
+            r=training.rank,
+            lora_alpha=training.alpha,  # type: ignore[arg-type]  # it is only divided by r
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+        return get_peft_model(self._base, lora)
+
+    def _write(self, model: Any, out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        if isinstance(model, PeftModel):
+            model.save_pretrained(str(out))
+        else:
+            copy_without_weights(self._start, out)
+            model.to(torch.bfloat16).save_pretrained(out)
+
+
+def _load(folder: Path, dtype: torch.dtype) -> Any:
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{folder} is no checkpoint of a causal model: {str(error).splitlines()[0]}") from error
+    # The loss multiplies hidden states by the output embedding itself; soft-capped or scaled logits would go unnoticed.
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        product = model.base_model(input_ids=ids).last_hidden_state @ model.get_output_embeddings().weight.T
+        if not torch.allclose(model(input_ids=ids).logits, product, rtol=1e-2, atol=1e-2):
+            raise RequestError(f"{folder}: this architecture's logits are not hidden states times the output embedding")
+    return model
+
+
+def _casts_left_to(model: Any) -> Any:
+    # Autocast already brings LoRA's inputs and weights to one dtype; PEFT's own cast to fp32 would undo it.
+    return disable_input_dtype_casting(model) if isinstance(model, PeftModel) else nullcontext()
+
+
+def _arguments(training: Training, work: Path, save_every: int, device_batch: int) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=1,  # the order of the examples already runs through all epochs
+        train_sampling_strategy="sequential",
+        per_device_train_batch_size=device_batch,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.schedule if training.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=training.warmup_ratio,  # below 1 it is a share of all steps
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        seed=training.seed,
+        save_steps=save_every,
+        save_total_limit=2,  # the newest is not yet marked whole when older ones are deleted
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),  # without it, processes on CPUs would each train alone
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+    )
+    if arguments.n_gpu > 1:
+        raise RequestError(
+            "several GPUs in one process: start one process for each, or show it one (CUDA_VISIBLE_DEVICES)"
+        )
+    devices = arguments.world_size
+    if training.batch_size % (device_batch * devices):
+        raise RequestError(
+            f"batch_size {training.batch_size} is no multiple of {device_batch} examples on each of {devices} devices; "
+            "choose another device_batch"
+        )
+    arguments.gradient_accumulation_steps = training.batch_size // (device_batch * devices)
+    return arguments
+
+
+def _fingerprint(examples: Sequence[Example], training: Training) -> str:
+    digest = hashlib.sha256(training.canonical().encode())
+    for example in examples:
+        digest.update(repr((example.input_ids, example.labels)).encode())
+    return digest.hexdigest()

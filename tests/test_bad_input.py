@@ -1,0 +1,115 @@
+"""Every wrong request is one line that says how to mend it, exit code 2, before a model loads."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from conftest import SMOKE, run_study
+from offmodel.paths import ROOT
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """The one line of a refused request."""
+    done = run_study(*arguments, **environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def one_line(*arguments: str, **environment: str) -> str:
+    done = run_study(*arguments, **environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    return done.stderr.strip()
+
+
+def preset(tmp_path: Path, old: str, new: str) -> str:
+    text = SMOKE.read_text()
+    assert old in text
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(old, new))
+    return str(path)
+
+
+def test_unknown_preset() -> None:
+    assert one_line("--preset", "poket") == "error: unknown preset 'poket'; did you mean 'pocket'? Known: pocket"
+
+
+def test_unknown_task() -> None:
+    assert "unknown task 'mth500'; did you mean 'math500'?" in one_line("--tasks", "mth500")
+
+
+def test_unknown_arm() -> None:
+    line = one_line("--only", "off_model_stf")
+    assert "unknown arm 'off_model_stf'; did you mean 'off_model_sft'?" in line
+
+
+def test_unknown_model(tmp_path: Path) -> None:
+    line = one_line("--preset", preset(tmp_path, 'teachers = ["gemma3-270m"]', 'teachers = ["gemma-270m"]'))
+    assert line == "error: unknown model 'gemma-270m'; did you mean 'gemma3-270m'? Known: smollm2-135m, gemma3-270m"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("learning_rate = 1e-3", "learning_rat = 1e-3", "[sft] unknown field 'learning_rat'; did you mean 'learning_rate'?"),
+        ("learning_rate = 1e-3", "learning_rate = 3", "[sft] learning_rate: Input should be less than 1, found 3"),
+        ("epochs = 1", "", "[sft] epochs: Field required"),
+        ("seeds = [0]", "seeds = [-1]", "[seeds] 0: Input should be greater than or equal to 0, found -1"),
+        ("[tasks.knowledge]\nn = 8", "[tasks.knowledge]\nm = 8", "[tasks.knowledge] unknown field 'm'; did you mean"),
+        ("[tasks.knowledge]\nn = 8", "[tasks.knowledge]\nn = 9999", "task 'knowledge' has 120 problems"),
+        ('students = ["smollm2-135m"]', "students = [", "not valid TOML"),
+        ("n = 16", "n = 100000", "prompts"),
+    ],
+)
+def test_a_wrong_preset_field(tmp_path: Path, old: str, new: str, said: str) -> None:
+    line = one_line("--preset", preset(tmp_path, old, new), "--plan")
+    assert said in line
+
+
+def test_a_mirror_without_the_data_set(tmp_path: Path) -> None:
+    line = one_line("--tasks", "math500", "--data", str(tmp_path), "--plan")
+    assert "math500" in line and str(tmp_path / "math500" / "test.jsonl") in line
+
+
+def test_a_mirror_that_is_not_there(tmp_path: Path) -> None:
+    line = one_line("--tasks", "math500", "--data", str(tmp_path / "nowhere"), "--plan")
+    assert str(tmp_path / "nowhere") in line
+
+
+def test_a_broken_line_in_a_mirror(tmp_path: Path) -> None:
+    (tmp_path / "math500").mkdir()
+    broken = tmp_path / "math500" / "test.jsonl"
+    broken.write_text('{"problem": "1+1", "answer": "2"}\n{"problem": \n')
+    line = one_line("--tasks", "math500", "--data", str(tmp_path), "--runs", str(tmp_path / "runs"))
+    assert f"{broken}:2: not valid JSON" in line
+
+
+def test_a_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    line = refused("--runs", str(tmp_path / "file" / "runs"))
+    assert "cannot write to the run folder" in line and "--runs DIR" in line
+
+
+def test_vllm_asked_for_and_not_installed(tmp_path: Path) -> None:
+    # Stands in for a machine without vLLM: the finder says that there is no such package.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfound = u.find_spec\n"
+        "u.find_spec = lambda name, package=None: None if name == 'vllm' else found(name, package)\n"
+    )
+    line = one_line("--engine", "vllm", "--plan", PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    assert "vLLM is not installed" in line and "--engine transformers" in line
+
+
+@pytest.mark.parametrize("arguments", [("--seeds", "zero"), ("--seeds", "-1"), ("--limit", "0"), ("--limit", "many")])
+def test_a_number_that_is_none(arguments: tuple[str, str]) -> None:
+    assert f"found '{arguments[1]}'" in refused(*arguments)
+
+
+def test_nothing_is_written_by_a_refused_request(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    one_line("--tasks", "mth500", "--runs", str(runs))
+    run_study("--plan", "--runs", str(runs))
+    assert not runs.exists()
+    assert (ROOT / "experiments").is_dir()

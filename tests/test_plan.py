@@ -1,0 +1,149 @@
+"""From arms to steps to batches: each artefact once, parents first, in as few workers as can be."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from offmodel.errors import RequestError
+from offmodel.paths import ROOT
+from offmodel.plan import Plan, make_plan, next_batch
+from offmodel.presets import load_preset
+from offmodel.recipes import Scripted, Trained
+from offmodel.runner import run
+from offmodel.executors import Outcome
+from offmodel.settings import Settings
+from offmodel.store import Store
+from offmodel.study import Arm, Experiment, collect_arms, measurements, requested_tasks
+
+EXPERIMENT: Experiment = runpy.run_path(str(ROOT / "experiments" / "01_degradation.py"))["arms"]
+PRESET = load_preset("pocket")
+
+
+def arms(seeds: list[int], only: list[str] | None = None) -> list[Arm]:
+    return collect_arms(EXPERIMENT, PRESET, seeds, None, only)
+
+
+def plan(root: Path, seeds: list[int]) -> Plan:
+    cells = measurements(arms(seeds), requested_tasks(PRESET, None, None, None))
+    return make_plan([cell.scores for cell in cells], Store(root))
+
+
+def batches(made: Plan) -> list[list[str]]:
+    remaining, finished, found = made.missing, set(), []
+    while batch := next_batch(remaining, finished):
+        found.append([step.recipe.id for step in batch])
+        finished |= set(found[-1])
+        remaining = [step for step in remaining if step.recipe.id not in finished]
+    assert remaining == []
+    return found
+
+
+def test_the_experiment_names_itself() -> None:
+    assert (EXPERIMENT.name, EXPERIMENT.number, EXPERIMENT.figures) == ("01_degradation", 1, ("F1", "F2"))
+    assert EXPERIMENT.question.startswith("01 · ")
+
+
+def test_arms_of_all_seeds_with_the_untrained_student_once() -> None:
+    found = arms([0, 1])
+    trained = ["on_model_sft", "off_model_sft", "off_model_dft"]
+    assert [arm.name for arm in found] == ["untrained", *trained, *trained]
+    assert len({arm.model.id for arm in found}) == 7
+
+
+def test_off_model_arms_differ_in_the_objective_alone() -> None:
+    by_name = {arm.name: arm.model for arm in arms([0])}
+    sft, dft = by_name["off_model_sft"], by_name["off_model_dft"]
+    assert isinstance(sft, Trained) and isinstance(dft, Trained)
+    assert dft == sft.but(training=dft.training)
+    assert dft.training == sft.training.but(objective="dft")
+    assert (sft.student, sft.teacher) == ("smollm2-135m", "gemma3-270m")
+
+
+def test_a_seed_reaches_the_answers_and_the_training() -> None:
+    models = [arm.model for arm in arms([3]) if isinstance(arm.model, Trained)]
+    assert {made.training.seed for made in models} == {3}
+    assert {made.data.decoding.seed for made in models} == {3}
+
+
+def test_only_keeps_the_untrained_student() -> None:
+    assert [arm.name for arm in arms([0], only=["off_model_sft"])] == ["untrained", "off_model_sft"]
+
+
+def test_floors_are_measured_for_generated_answers_alone() -> None:
+    cells = measurements(arms([0]), requested_tasks(PRESET, None, None, None))
+    floors = {(cell.arm.name, cell.task.task.name) for cell in cells if isinstance(cell.arm.model, Scripted)}
+    assert {task for _, task in floors} == {"instructions", "arithmetic"}
+    assert {name for name, _ in floors} == {"floor_echo", "floor_constant", "floor_shuffled"}
+
+
+def test_a_limit_asks_for_fewer_problems_and_never_for_more() -> None:
+    full = requested_tasks(PRESET, None, None, None)
+    assert [request.n for request in requested_tasks(PRESET, None, 8, None)] == [8, 8, 8]
+    assert requested_tasks(PRESET, None, 10**6, None) == full
+
+
+def test_steps_are_unique_and_come_after_their_parents(tmp_path: Path) -> None:
+    steps = plan(tmp_path, [0, 1]).steps
+    ids = [step.recipe.id for step in steps]
+    assert len(ids) == len(set(ids))
+    for position, step in enumerate(steps):
+        assert {parent.id for parent in step.recipe.parents()} <= set(ids[:position])
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
+def test_any_number_of_seeds_takes_five_workers(tmp_path: Path, seeds: list[int]) -> None:
+    assert len(batches(plan(tmp_path, seeds))) == 5
+
+
+def test_a_finished_artefact_is_not_planned_again_and_hides_its_parents(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    cells = measurements(arms([0]), requested_tasks(PRESET, ["knowledge"], None, None))
+    wanted = [cell.scores for cell in cells]
+    for scores in wanted:
+        store.make(scores, lambda out, scratch: None, dict)
+    made = make_plan(wanted, store)
+    assert (len(made.steps), made.missing) == (4, [])
+    assert made.describe().endswith(
+        "4 of 4 artefacts are there; the rest takes at most 0 tokens, 0 minutes on 2 CPU cores, 0.0 GB of disk"
+    )
+
+
+def test_a_failure_holds_up_only_what_needs_it(tmp_path: Path) -> None:
+    made = plan(tmp_path, [0])
+
+    def executor(recipes, settings) -> Outcome:
+        failed = {recipe.id: "broken" for recipe in recipes if recipe.id.startswith("smollm2-135m.dft-")}
+        return Outcome({recipe.id for recipe in recipes} - failed.keys(), failed, tmp_path / "log")
+
+    report = run(made, Settings(runs=tmp_path), executor)
+    assert [name.rpartition("-")[0] for name in report.failed] == ["smollm2-135m.dft-gemma3-270m"]
+    assert len(report.blocked) == 3 and all(".dft-gemma3-270m." in name for name in report.blocked)
+    assert len(report.made) == len(made.steps) - 4
+    assert "failed: smollm2-135m.dft-gemma3-270m-" in report.describe_failures()
+
+
+def test_a_worker_that_says_nothing_is_not_started_for_ever(tmp_path: Path) -> None:
+    report = run(plan(tmp_path, [0]), Settings(runs=tmp_path), lambda recipes, settings: Outcome(set(), {}, tmp_path))
+    assert report.made == [] and len(report.failed) >= 2
+
+
+def test_a_student_that_is_asked_in_context_is_refused() -> None:
+    preset = PRESET.model_copy(update={"students": ["gemma3-270m"], "teachers": ["smollm2-135m"]})
+    with pytest.raises(RequestError, match="cannot be a student"):
+        collect_arms(EXPERIMENT, preset, [0], None, None)
+
+
+def test_a_plan_imports_no_model_library() -> None:
+    code = (
+        "import runpy, sys; sys.argv = ['01_degradation.py', '--plan']\n"
+        f"try: runpy.run_path({str(ROOT / 'experiments' / '01_degradation.py')!r}, run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'transformers', 'vllm', 'lm_eval', 'peft', 'datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "smollm2-135m.sft-gemma3-270m" in done.stdout
