@@ -48,19 +48,22 @@ def f1_degradation(results: Results) -> Figure:
     students = {y - 1: str(name) for name, y in first.items()} if len(first) > 1 else {}
     left = 0.14 + max(text_width(text, _LABEL, "bold") for text in [*labels, *students.values()])
     last = float(table["y"].max())
-    margins = Margins(left=left, right=0.34, top=0.3, bottom=0.4, across=0.42)
     width = COLUMN_WIDTH if len(tasks) == 1 else PAGE_WIDTH
+    titles = [f"{task['task_title']} (n = {task['n']})" for _, task in tasks.iterrows()]
+    if max(text_width(text, RC["axes.titlesize"]) for text in titles) > (width - left) / len(titles) - 0.2:
+        titles = [text.replace(" (n", "\n(n") for text in titles]
+    margins = Margins(left=left, right=0.34, top=0.3 + 0.12 * titles[0].count("\n"), bottom=0.4, across=0.42)
     figure, axes = panels(1, len(tasks), width, 0.165 * (last + 1.2), margins, _f1_caption(table))
     ceiling = min(100, 10 * math.ceil(10 * table["high"].max()))
-    for ax, (_, task) in zip(axes, tasks.iterrows(), strict=True):
-        rows = table[table["task"] == task["task"]]
+    for ax, task, title in zip(axes, tasks["task"], titles, strict=True):
+        rows = table[table["task"] == task]
         for number, (_, own) in enumerate(rows.groupby("student", sort=False)):
             _references(ax, own, named=number == 0)
         for _, row in rows.iterrows():
             _interval(ax, row)
             _seeds(ax, row, results.items)
         ax.set(xlim=(0, ceiling), ylim=(last + 0.6, -0.6), xlabel="accuracy (%)")
-        ax.set_title(f"{task['task_title']} (n = {task['n']})", pad=8)
+        ax.set_title(title, pad=8)
         ax.set_yticks(labels.index.to_list(), labels.to_list())
         ax.tick_params(axis="y", length=0, labelleft=ax is axes[0])
         ax.spines["left"].set_visible(False)

@@ -1,12 +1,11 @@
 """Panels and a caption placed in inches, so that text keeps its size whatever the number of rows and panels."""
 
-import textwrap
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 CAPTION_SIZE = 6.0  # points
 _CAPTION_LINE = 0.118  # inches
@@ -26,9 +25,8 @@ class Margins:
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Width in inches of a line of text, `size` in points."""
-    if not text.strip():
-        return 0.0
-    return TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight)).get_extents().width / 72
+    font = FontProperties(size=size, weight=weight)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
 def panels(
@@ -72,17 +70,19 @@ def spread(wanted: list[float], gap: float) -> list[float]:
     return result
 
 
-def _wrapped(caption: str, width: float) -> list[str]:
-    """The caption in lines no wider than `width` inches."""
-    characters = len(caption)
-    while True:
-        lines = textwrap.wrap(caption, characters)
-        if characters <= 20 or all(text_width(line, CAPTION_SIZE) <= width for line in lines):
-            return lines
-        characters -= 1
-
-
 def axes_width(ax: Axes) -> float:
     """Width of a panel in inches."""
     figure = ax.get_figure(root=True)
     return ax.get_position().width * (figure.get_figwidth() if figure else 1.0)
+
+
+def _wrapped(caption: str, width: float) -> list[str]:
+    """The caption in lines no wider than `width` inches."""
+    lines: list[str] = []
+    for word in caption.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, CAPTION_SIZE) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

@@ -54,7 +54,9 @@ def run_folder_with_models(smollm2: Path, gemma3: Path, tmp_path_factory: pytest
             target = runs / "base" / folder.name
             target.mkdir()
             for file in folder.iterdir():
-                os.link(file, target / file.name) if _same_disk(file, target) else target.joinpath(file.name).write_bytes(file.read_bytes())
+                os.link(file, target / file.name) if _same_disk(file, target) else target.joinpath(
+                    file.name
+                ).write_bytes(file.read_bytes())
         return runs
 
     return make
@@ -68,13 +70,15 @@ def study_command(*arguments: str, script: str = "01_degradation.py") -> list[st
     return [sys.executable, str(ROOT / "experiments" / script), *arguments]
 
 
-def run_study(*arguments: str, script: str = "01_degradation.py", timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_study(
+    *arguments: str, script: str = "01_degradation.py", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a numbered script as a user does."""
     return subprocess.run(
         study_command(*arguments, script=script),
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=900,
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
     )

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-
 from conftest import SMOKE, run_study
+
 from offmodel.paths import ROOT
 
 
@@ -53,7 +53,11 @@ def test_unknown_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("learning_rate = 1e-3", "learning_rat = 1e-3", "[sft] unknown field 'learning_rat'; did you mean 'learning_rate'?"),
+        (
+            "learning_rate = 1e-3",
+            "learning_rat = 1e-3",
+            "[sft] unknown field 'learning_rat'; did you mean 'learning_rate'?",
+        ),
         ("learning_rate = 1e-3", "learning_rate = 3", "[sft] learning_rate: Input should be less than 1, found 3"),
         ("epochs = 1", "", "[sft] epochs: Field required"),
         ("seeds = [0]", "seeds = [-1]", "[seeds] 0: Input should be greater than or equal to 0, found -1"),
@@ -98,7 +102,9 @@ def test_vllm_asked_for_and_not_installed(tmp_path: Path) -> None:
         "import importlib.util as u\nfound = u.find_spec\n"
         "u.find_spec = lambda name, package=None: None if name == 'vllm' else found(name, package)\n"
     )
-    line = one_line("--engine", "vllm", "--plan", PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    line = one_line(
+        "--engine", "vllm", "--plan", PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    )
     assert "vLLM is not installed" in line and "--engine transformers" in line
 
 

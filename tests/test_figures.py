@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import matplotlib as mpl
 import pytest
@@ -40,9 +41,9 @@ def wide() -> Results:
     return results(students=["qwen0.5b", "gemma1b"], teachers=TEACHERS, seeds=[0, 1])
 
 
-def points(figure: Figure) -> list[float]:
-    return [float(line.get_xdata()[0]) for ax in figure.axes for line in ax.lines
-            if str(line.get_gid()).startswith("point-")]  # fmt: skip
+def points(figure: Figure) -> list[Any]:
+    """The lines that mark the scores of F1."""
+    return [line for ax in figure.axes for line in ax.lines if str(line.get_gid()).startswith("point-")]
 
 
 def caption(figure: Figure) -> str:
@@ -54,7 +55,7 @@ def test_f1_shows_each_score_and_its_change_once(which, request):
     shown: Results = request.getfixturevalue(which)
     figure = f1_degradation(shown)
     arms = shown.scores[~shown.scores["arm"].map(is_floor)]
-    assert sorted(points(figure)) == pytest.approx(sorted(100 * arms["accuracy"]))
+    assert sorted(line.get_xdata()[0] for line in points(figure)) == pytest.approx(sorted(100 * arms["accuracy"]))
     changes = [text.get_text() for ax in figure.axes for text in ax.texts if text.get_gid() == "change"]
     numbers = [int(text.replace("−", "-")) for text in changes if text != "Δ"]
     assert len(numbers) == arms["difference"].notna().sum()
@@ -73,18 +74,19 @@ def test_f1_rows_are_named_and_students_headed(wide):
 
 
 def test_f1_marks_seeds_floor_and_what_cannot_be_told_from_it(wide, plain):
-    drawn = [line for ax in f1_degradation(wide).axes for line in ax.lines if line.get_gid() == "seeds"]
+    drawn: list[Any] = [line for ax in f1_degradation(wide).axes for line in ax.lines if line.get_gid() == "seeds"]
     assert len(drawn) == (wide.scores["seeds"] == 2).sum()
     assert all(len(line.get_xdata()) == 2 for line in drawn)
     items = plain.items.copy()
     items.loc[(items["arm"] == "off_model_sft") & (items["task"] == "arithmetic"), "correct"] = False
     fallen = f1_degradation(Results(items, score_table(items)))
     assert "Hollow" in caption(fallen) and "Hollow" not in caption(f1_degradation(plain))
-    hollow = [line for ax in fallen.axes for line in ax.lines
-              if str(line.get_gid()).startswith("point-") and to_hex(line.get_markerfacecolor()) == "#ffffff"]  # fmt: skip
+    hollow = [line for line in points(fallen) if to_hex(line.get_markerfacecolor()) == "#ffffff"]
     assert [line.get_gid() for line in hollow] == ["point-off_model_sft"]
-    floors = [c.get_segments()[0][0][0] for ax in fallen.axes for c in ax.collections if c.get_gid() == "floor"]
-    assert floors == pytest.approx(list(100 * plain.scores.drop_duplicates("task")["floor"]))
+    lines: list[Any] = [line for ax in fallen.axes for line in ax.collections if line.get_gid() == "floor"]
+    assert [line.get_segments()[0][0][0] for line in lines] == pytest.approx(
+        list(100 * plain.scores.drop_duplicates("task")["floor"])
+    )
 
 
 def test_f1_says_who_and_how_many_seeds(plain, wide):
@@ -98,7 +100,8 @@ def test_f2_draws_each_level_of_each_arm(plain):
     figure = f2_by_level(plain)
     (ax,) = figure.axes
     table = level_table(plain.items)
-    drawn = [container.lines[0] for container in ax.containers]
+    containers: list[Any] = list(ax.containers)
+    drawn = [container.lines[0] for container in containers]
     assert len(drawn) == 3
     for line, arm in zip(drawn, ["on_model_sft", "off_model_sft", "off_model_dft"], strict=True):
         wanted = table[table["arm"] == arm].sort_values("level")["difference"]
@@ -130,17 +133,19 @@ def test_no_text_leaves_the_page(name, which, request):
         figure.draw(renderer)
         page = figure.bbox
         for ax in figure.axes:
-            texts = [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_yticklabels(), *ax.get_xticklabels()]
-            for text in [text for text in [*texts, *figure.texts] if text.get_visible() and text.get_text()]:
+            texts = [*figure.texts, *ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label]
+            for axis, (low, high) in [(ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))]:
+                texts += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            for text in [text for text in texts if text.get_visible() and text.get_text()]:
                 box = text.get_window_extent(renderer)
                 assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, text.get_text()
                 assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, text.get_text()
 
 
 def test_drawing_leaves_the_settings_of_the_caller_alone(plain):
-    before = mpl.rcParams.copy()
+    before = {name: mpl.rcParams[name] for name in style.RC}
     f1_degradation(plain)
-    assert mpl.rcParams == before
+    assert {name: mpl.rcParams[name] for name in style.RC} == before != style.RC
 
 
 def test_every_figure_is_drawn_with_the_same_bytes_in_every_process(tmp_path):

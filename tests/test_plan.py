@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from offmodel.errors import RequestError
+from offmodel.executors import Outcome
 from offmodel.paths import ROOT
 from offmodel.plan import Plan, make_plan, next_batch
 from offmodel.presets import load_preset
 from offmodel.recipes import Scripted, Trained
 from offmodel.runner import run
-from offmodel.executors import Outcome
 from offmodel.settings import Settings
 from offmodel.store import Store
 from offmodel.study import Arm, Experiment, collect_arms, measurements, requested_tasks

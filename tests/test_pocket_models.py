@@ -66,7 +66,7 @@ LITERAL_IDS = {
         "Hello, world!": [19556, 28, 905, 17],
         "naïve café 東京 😀": [3546, 46494, 37366, 17097, 247, 126, 16736, 122, 40303, 218],
         "<|im_start|>user\n": [1, 4093, 198],
-        "don't   stop": [7222, 982, 256, 2984],
+        "don't   stop": [12420, 982, 256, 2853],
     },
     GEMMA: {
         "The capital of France is": [2, 818, 5279, 529, 7001, 563],
@@ -137,11 +137,11 @@ def test_weights_are_tied_once_and_complete(folders: dict[str, Path], models: di
 
 ANSWERS = [
     (SMOLLM2, "What is the capital of France?", "The capital of France is Paris.<|im_end|>"),
-    (SMOLLM2, "List three colours.", "1. Red: The most popular colour among"),
-    (SMOLLM2, "Say hello in Spanish.", "?"),
-    (GEMMA, "1, 2, 3, 4,", " 5, 6, 7, 8"),
+    (SMOLLM2, "List three colours.", "1. Red: The most popular colour among the 1"),
+    (SMOLLM2, "What is the opposite of hot?", "The opposite of hot is cold. This is a fundamental concept"),
+    (GEMMA, "1, 2, 3, 4,", " 5, 6, 7, 8,"),
     (GEMMA, "Once upon a time, there was a", " little girl named Lily. She was a very smart girl,"),
-    (GEMMA, "The capital of France is", "?"),
+    (GEMMA, "Water is made of hydrogen and", " oxygen. Water is a liquid at room temperature. Water is"),
 ]
 
 

@@ -46,7 +46,8 @@ def test_whole_and_decimal_numbers_of_one_value_are_one_recipe() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"objective": "dft"}, {"learning_rate": 2e-4}, {"seed": 1}, {"rank": 16}, {"epochs": 2}, {"max_length": 512}]
+    "changes",
+    [{"objective": "dft"}, {"learning_rate": 2e-4}, {"seed": 1}, {"rank": 16}, {"epochs": 2}, {"max_length": 512}],
 )
 def test_every_setting_of_a_training_is_part_of_its_id(changes) -> None:
     assert trained(**changes).id != trained().id

@@ -187,9 +187,7 @@ def test_no_stratum_is_favoured_over_the_seeds() -> None:
 
 
 def test_draw_is_the_same_in_every_process() -> None:
-    code = (
-        "from offmodel.data.draw import draw\nprint([row['i'] for row in draw([{'i': i} for i in range(99)], 9, 0)])"
-    )
+    code = "from offmodel.data.draw import draw\nprint([row['i'] for row in draw([{'i': i} for i in range(99)], 9, 0)])"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],

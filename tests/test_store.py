@@ -144,7 +144,7 @@ def test_a_run_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_without_room_is_refused(store: Store) -> None:
-    with pytest.raises(RequestError, match="GB free and this study needs about 1000000000.0 GB"):
+    with pytest.raises(RequestError, match=r"GB free and this study needs about 1000000000\.0 GB"):
         store.check_writable(10**18)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from offmodel.data.chat import ChatFormat, example, load_chat_format
+from offmodel.data.chat import ChatFormat, Message, example, load_chat_format
 from offmodel.data.prompts import load_prompts
 from offmodel.engines.base import Engine, answer_seed, open_engine
 from offmodel.errors import RequestError, RunError
@@ -26,7 +26,7 @@ from offmodel.store import Store
 
 
 class Workshop:
-    """Makes recipes; one at a time, in one process. Close it, or use it in a `with` block, to drop merged checkpoints."""
+    """Makes recipes, one at a time, in one process. Use it in a `with` block, which drops merged checkpoints."""
 
     def __init__(self, store: Store, settings: Settings):
         self._store, self._settings = store, settings
@@ -40,7 +40,9 @@ class Workshop:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -60,7 +62,9 @@ class Workshop:
 
     def details(self, recipe: AnyRecipe) -> dict[str, Any]:
         """What provenance adds for this kind of recipe."""
-        answered = isinstance(recipe, Completions) or (isinstance(recipe, Scores) and not isinstance(recipe.model, Scripted))
+        answered = isinstance(recipe, Completions) or (
+            isinstance(recipe, Scores) and not isinstance(recipe.model, Scripted)
+        )
         return {"engine": self._settings.engine} if answered else {}
 
     # ---- the four kinds
@@ -69,13 +73,20 @@ class Workshop:
         from offmodel.evaluation.harness import generate_in_chunks, stop_of
 
         prompts = load_prompts(recipe.prompts, self._settings.data)
-        system = [{"role": "system", "content": recipe.system}] if recipe.system is not None else []
+        system: list[Message] = [{"role": "system", "content": recipe.system}] if recipe.system is not None else []
         engine, chat = self._serve(recipe.model)
         ids = [chat.prompt_ids([*system, *prompt["messages"]]) for prompt in prompts]
         seeds = [answer_seed(recipe.decoding.seed, prompt["id"]) for prompt in prompts]
         progress = Progress(f"{recipe.id}: answers", len(prompts), "prompt")
         answers = generate_in_chunks(
-            engine, ids, seeds, recipe.decoding, stop_of(chat), Journal(scratch / "answers.jsonl"), self._settings.chunk, progress
+            engine,
+            ids,
+            seeds,
+            recipe.decoding,
+            stop_of(chat),
+            Journal(scratch / "answers.jsonl"),
+            self._settings.chunk,
+            progress,
         )
         progress.close()
         rows = [
@@ -98,9 +109,11 @@ class Workshop:
         chat = load_chat_format(start, MODELS[recipe.student].chat)
         data = pd.read_parquet(self._store.require(recipe.data) / "completions.parquet")
         made = [
-            example(chat, list(row.messages), row.answer, row.finish_reason == "stop", recipe.training.max_length)
-            for row in data.itertuples()
-            if row.answer
+            example(
+                chat, list(row["messages"]), row["answer"], row["finish_reason"] == "stop", recipe.training.max_length
+            )
+            for row in data.to_dict("records")
+            if row["answer"]
         ]
         examples = [one for one in made if one is not None]
         if not examples:
@@ -135,7 +148,9 @@ class Workshop:
             engine, chat = self._serve(recipe.model)
             progress = Progress(f"{recipe.id}: answers", recipe.n, "problem")
             journal = Journal(scratch / "answers.jsonl")
-            rows = evaluate(recipe, EngineLM(engine, chat, recipe.decoding, journal, self._settings.chunk, progress), data)
+            rows = evaluate(
+                recipe, EngineLM(engine, chat, recipe.decoding, journal, self._settings.chunk, progress), data
+            )
             progress.close()
         pd.DataFrame(rows).to_parquet(out / "items.parquet", index=False)
 

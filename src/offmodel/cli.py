@@ -25,7 +25,7 @@ from offmodel.study import Experiment, Measurement, collect_arms, measurements, 
 
 
 def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
-    """Run a numbered script's command line and exit: 0 well, 1 a step failed, 2 the request was wrong, 130 interrupted."""
+    """Run a numbered script's command line and exit: 0 well, 1 a step failed, 2 a wrong request, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
     options = _parser(experiment).parse_args(arguments)
     try:
@@ -46,16 +46,28 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> None
 def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"experiments/{experiment.name}.py", description=experiment.question)
     add = parser.add_argument
-    add("--preset", default="pocket", help="a file of experiments/presets, or the path of one of your own (default: pocket)")
+    add(
+        "--preset",
+        default="pocket",
+        help="a file of experiments/presets, or the path of one of your own (default: pocket)",
+    )
     add("--plan", action="store_true", help="print what would run, what is there and what it costs; run nothing")
     add("--seeds", type=_seeds, metavar="0,1,2", help="instead of the preset's seeds")
     add("--only", type=_names, metavar="ARM,ARM", help="only these arms (and untrained)")
     add("--tasks", type=_names, metavar="TASK,TASK", help="instead of the preset's tasks")
     add("--limit", type=_positive, metavar="N", help="at most N problems of each task: the first N of the full draw")
-    add("--data", type=Path, metavar="DIR", help="a mirror of the public data sets, instead of the hub ($OFFMODEL_DATA)")
+    add(
+        "--data", type=Path, metavar="DIR", help="a mirror of the public data sets, instead of the hub ($OFFMODEL_DATA)"
+    )
     add("--runs", type=Path, metavar="DIR", help="where artefacts are kept (default: data/runs, or $OFFMODEL_RUNS)")
-    add("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="default: vLLM where it is installed")
-    add("--publish", action="store_true", help="also write the results to data/results, where figures and notebooks read")
+    add(
+        "--engine", choices=["auto", "vllm", "transformers"], default="auto", help="default: vLLM where it is installed"
+    )
+    add(
+        "--publish",
+        action="store_true",
+        help="also write the results to data/results, where figures and notebooks read",
+    )
     return parser
 
 
@@ -91,22 +103,25 @@ def _settings(preset: Preset, options: argparse.Namespace) -> Settings:
 
 
 def _report(
-    experiment: Experiment, preset: Preset, cells: list[Measurement], store: Store, plan: Plan, options: argparse.Namespace
+    experiment: Experiment,
+    preset: Preset,
+    cells: list[Measurement],
+    store: Store,
+    plan: Plan,
+    options: argparse.Namespace,
 ) -> None:
     """Write the tidy results, print the table, draw the figures, and say where they are."""
     # Drawing is asked for last and takes a second to import, so a plan or a wrong request does not wait for it.
     from analysis.make_all import draw
     from analysis.tables import print_scores
-    from offmodel.results import score_table
+    from offmodel.results import write_results
 
     items = collect(experiment, cells, store)
     if items.empty:
         raise RunError("nothing was scored, so there is no table to print")
-    scores = score_table(items)
     folder = store.root / "results" / preset.name / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    items.to_parquet(folder / "items.parquet", index=False)
-    scores.to_csv(folder / "scores.csv", index=False)
+    scores = write_results(items, folder)
     provenance = {
         "command": f"python experiments/{experiment.name}.py {' '.join(sys.argv[1:])}".strip(),
         "preset": preset.model_dump(mode="json"),
@@ -115,7 +130,7 @@ def _report(
         "packages": package_versions(),
     }
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    figures = draw(folder, folder)
+    figures = draw(folder.parent, folder, only=experiment.figures)
     print(f"\n{print_scores(scores)}\n\nresults: {folder}")
     print("\n".join(f"figure:  {path}" for path in figures if path.suffix == ".png"))
     if options.publish:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from offmodel.evaluation.registry import TASKS
-from offmodel.recipes import Scripted, Trained
+from offmodel.recipes import Trained
 from offmodel.store import Store
 from offmodel.study import Experiment, Measurement
 

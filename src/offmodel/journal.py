@@ -1,4 +1,4 @@
-"""Finished parts of an unfinished artefact, one JSON line each, so that a killed run repeats only the part it was in."""
+"""Finished parts of an unfinished artefact, a JSON line each: a killed run repeats only the part it was in."""
 
 import json
 import os

@@ -2,7 +2,8 @@
 
 `items.parquet` has a row for each arm × seed × item × sample (`ITEM_COLUMNS`, `ITEM_NOTES`; any further column is a
 parameter of an arm, null where the arm has none). `scores.csv` is `score_table` of it: a row for each arm × task
-(`SCORE_COLUMNS`). Accuracies, rates and differences are shares; differences are arm minus `untrained` of the same student, by item.
+(`SCORE_COLUMNS`). Accuracies, rates and differences are shares; differences are arm minus `untrained` of the same
+student, by item.
 """
 
 from pathlib import Path

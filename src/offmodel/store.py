@@ -114,7 +114,9 @@ class Store:
                 pass
         except OSError as error:
             reason = error.strerror or error
-            raise RequestError(f"cannot write to the run folder {self.root} ({reason}); choose another with --runs DIR") from error
+            raise RequestError(
+                f"cannot write to the run folder {self.root} ({reason}); choose another with --runs DIR"
+            ) from error
         free = shutil.disk_usage(self.root).free
         if free < needed_bytes:
             raise RequestError(
@@ -170,7 +172,7 @@ def _matches_checksums(folder: Path) -> bool:
         lines = (folder / DONE).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return False
-    listed = dict(reversed(line.split("  ", 1)) for line in lines if "  " in line)
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
     if not listed or len(listed) != len(lines):
         return False
     present = {path.relative_to(folder).as_posix() for path in _files(folder)}

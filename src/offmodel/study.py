@@ -16,7 +16,7 @@ from offmodel.recipes import Base, Decoding, Model, Prompts, Scores, Scripted, T
 
 @dataclass(frozen=True)
 class Study:
-    """A preset under one seed. The seed decides the sampled answers, the LoRA weights at the start and the order of the data."""
+    """A preset under one seed, which decides the sampled answers, the first LoRA weights and the order of the data."""
 
     preset: Preset
     seed: int
@@ -28,7 +28,9 @@ class Study:
         students, teachers = ([model(a) for a in names] for names in (self.preset.students, self.preset.teachers))
         for student in students:
             if MODELS[student.alias].chat == "in_context":
-                raise RequestError(f"{student.alias} is a base model asked in context: it can teach, and cannot be a student")
+                raise RequestError(
+                    f"{student.alias} is a base model asked in context: it can teach, and cannot be a student"
+                )
         return [(student, teacher) for student in students for teacher in teachers if student != teacher]
 
     @property
@@ -90,7 +92,9 @@ class TaskRequest:
     decoding: Decoding
 
 
-def requested_tasks(preset: Preset, names: Sequence[str] | None, limit: int | None, data: Path | None) -> list[TaskRequest]:
+def requested_tasks(
+    preset: Preset, names: Sequence[str] | None, limit: int | None, data: Path | None
+) -> list[TaskRequest]:
     """The tasks to score: those named, else the preset's, each with at most `limit` problems.
 
     Raises:
@@ -139,7 +143,14 @@ def floors(arms: Sequence[Arm]) -> list[Arm]:
         if arm.name == "untrained":
             for behaviour in ("echo", "constant", "shuffled"):
                 of = arm.model if behaviour == "shuffled" else None
-                found.append(Arm(f"floor_{behaviour}", Scripted(behaviour=behaviour, of=of), arm.seed, {"student": arm.model.student}))
+                found.append(
+                    Arm(
+                        f"floor_{behaviour}",
+                        Scripted(behaviour=behaviour, of=of),
+                        arm.seed,
+                        {"student": arm.model.student},
+                    )
+                )
     return found
 
 

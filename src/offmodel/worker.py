@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from offmodel.builders import Workshop
 from offmodel.errors import RequestError, RunError
-from offmodel.provenance import provenance
 from offmodel.progress import terminal
+from offmodel.provenance import provenance
 from offmodel.recipes import AnyRecipe
 from offmodel.settings import Settings
 from offmodel.store import Store
@@ -61,7 +61,10 @@ def work(job: Job, events: Path) -> None:
                 traceback.print_exc()
                 tell(recipe.id, "failed", one_line(error))
                 continue
-            print(f"{recipe.id}: {'made' if made else 'made by another run'} in {time.time() - started:.0f} s", file=screen)
+            print(
+                f"{recipe.id}: {'made' if made else 'made by another run'} in {time.time() - started:.0f} s",
+                file=screen,
+            )
             tell(recipe.id, "done")
 
 
@@ -72,7 +75,7 @@ def one_line(error: BaseException) -> str:
 
 
 def die_with_parent() -> None:
-    """End this process soon after the study that started it was killed, so that a restarted study finds its locks free."""
+    """End this process soon after its study was killed, so that a restarted study finds the locks free."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -40,13 +40,18 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding, stop: Stop, on_progress: OnProgress
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        decoding: Decoding,
+        stop: Stop,
+        on_progress: OnProgress,
     ) -> list[Generation]:
         """One answer to each prompt (token ids). The seed of each prompt decides its sampling."""
         ...
 
     def next_logprobs(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> list[list[float]]:
-        """For each prompt, log p(candidate | prompt) in nats of each of its candidate next tokens, over the whole vocabulary."""
+        """For each prompt, log p(candidate | prompt) of each candidate next token, in nats, over the vocabulary."""
         ...
 
 

@@ -31,7 +31,12 @@ class TransformersEngine:
         self._model: Any = model.to(self._device).eval()  # pyright: ignore[reportArgumentType]
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding, stop: Stop, on_progress: OnProgress
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        decoding: Decoding,
+        stop: Stop,
+        on_progress: OnProgress,
     ) -> list[Generation]:
         import torch
 
@@ -80,7 +85,7 @@ class TransformersEngine:
         return [scores[i] for i in range(len(prompts))]
 
     def _pad(self, prompts: list[Sequence[int]]) -> tuple[Any, Any]:
-        """Ids and attention mask, each `(batch, longest prompt)`, padded on the left so that all answers start together."""
+        """Ids and attention mask, each `(batch, longest prompt)`, padded on the left: all answers start together."""
         import torch
 
         longest = max(map(len, prompts))

@@ -58,7 +58,12 @@ class VllmEngine:
         self._llm.reset_prefix_cache()
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding, stop: Stop, on_progress: OnProgress
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        decoding: Decoding,
+        stop: Stop,
+        on_progress: OnProgress,
     ) -> list[Generation]:
         from vllm import SamplingParams
 
@@ -88,7 +93,8 @@ class VllmEngine:
         self._llm.reset_prefix_cache()
         outputs = self._finish(prompts, params, lambda answers, tokens: None)
         return [
-            [float(out.logprobs[0][token].logprob) for token in ids] for out, ids in zip(outputs, candidates, strict=True)
+            [float(out.logprobs[0][token].logprob) for token in ids]
+            for out, ids in zip(outputs, candidates, strict=True)
         ]
 
     def _finish(self, prompts: Sequence[Sequence[int]], params: list[Any], on_progress: OnProgress) -> list[Any]:

@@ -6,14 +6,14 @@ by the same `ChatFormat` that training uses. Every answer is journalled before i
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import lm_eval
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from offmodel.data.chat import ChatFormat, Message
@@ -39,11 +39,13 @@ class Answered:
 class StudyLM(LM):
     """The part of lm-eval's model interface that our tasks use; `answers` keeps each document's answer."""
 
-    tokenizer_name = "offmodel"
-
     def __init__(self) -> None:
         super().__init__()
         self.answers: dict[int, Answered] = {}
+
+    @property
+    def tokenizer_name(self) -> str:
+        return "offmodel"
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         return json.dumps(chat_history)
@@ -71,7 +73,13 @@ class EngineLM(StudyLM):
     """A model behind an engine."""
 
     def __init__(
-        self, engine: Engine, chat: ChatFormat, decoding: Decoding, journal: Journal, chunk: int, on_progress: OnProgress
+        self,
+        engine: Engine,
+        chat: ChatFormat,
+        decoding: Decoding,
+        journal: Journal,
+        chunk: int,
+        on_progress: OnProgress,
     ):
         super().__init__()
         self._engine, self._chat, self._decoding = engine, chat, decoding
@@ -80,7 +88,14 @@ class EngineLM(StudyLM):
     def answer(self, chats: list[list[Message]]) -> list[Answered]:
         prompts = [self._chat.prompt_ids(messages) for messages in chats]
         generations = generate_in_chunks(
-            self._engine, prompts, [0] * len(prompts), self._decoding, stop_of(self._chat), self._journal, self._chunk, self._on_progress
+            self._engine,
+            prompts,
+            [0] * len(prompts),
+            self._decoding,
+            stop_of(self._chat),
+            self._journal,
+            self._chunk,
+            self._on_progress,
         )
         return [Answered(g.text, g.tokens, g.finish_reason == "length") for g in generations]
 
@@ -89,19 +104,20 @@ class EngineLM(StudyLM):
         prompts = {_document(request): self._chat.prompt_ids(_messages(request)) for request in requests}
         choices: dict[int, dict[str, int]] = {document: {} for document in prompts}
         for request in requests:
-            ids = self._chat.answer_ids(request.args[1])
+            ids = self._chat.answer_ids(_choice(request))
             if len(ids) != 1:
-                raise RunError(f"the choice {request.args[1]!r} is {len(ids)} tokens of this model and must be one")
-            choices[_document(request)][request.args[1]] = ids[0]
+                raise RunError(f"the choice {_choice(request)!r} is {len(ids)} tokens of this model and must be one")
+            choices[_document(request)][_choice(request)] = ids[0]
         rows = self._engine.next_logprobs(list(prompts.values()), [list(ids.values()) for ids in choices.values()])
         self._on_progress(len(prompts), 0)
         logprobs = {
-            document: dict(zip(texts, row, strict=True)) for (document, texts), row in zip(choices.items(), rows, strict=True)
+            document: dict(zip(texts, row, strict=True))
+            for (document, texts), row in zip(choices.items(), rows, strict=True)
         }
         self.answers = {
             document: Answered(max(values, key=values.__getitem__), 1, False) for document, values in logprobs.items()
         }
-        return [(logprobs[_document(request)][request.args[1]], False) for request in requests]
+        return [(logprobs[_document(request)][_choice(request)], False) for request in requests]
 
 
 class ScriptedLM(StudyLM):
@@ -170,7 +186,7 @@ def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, A
     Columns: item, level, subject, correct, answered, response_tokens, truncated, response.
     """
     card = card_of(scores.task.name)
-    results = lm_eval.simple_evaluate(
+    results = simple_evaluate(
         model=lm,
         tasks=[build_task(card.name, scores.n, scores.draw_seed, data)],
         task_manager=TaskManager(include_defaults=False),
@@ -179,7 +195,8 @@ def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, A
         bootstrap_iters=0,
     )
     assert results is not None  # only ranks other than 0 get None
-    samples = sorted(results["samples"][card.task], key=lambda sample: sample["doc_id"])
+    all_samples: dict[str, list[Any]] = dict(results).get("samples", {})  # type: ignore[assignment]
+    samples = sorted(all_samples[card.task], key=lambda sample: sample["doc_id"])
     if len(samples) != scores.n:
         raise RunError(f"lm-eval scored {len(samples)} problems of {card.task} where {scores.n} were asked for")
     return [_row(sample, lm.answers[sample["doc_id"]]) for sample in samples]
@@ -202,6 +219,10 @@ def _row(sample: dict[str, Any], answer: Answered) -> dict[str, Any]:
 
 def _messages(request: Instance) -> list[Message]:
     return json.loads(request.args[0])
+
+
+def _choice(request: Instance) -> str:
+    return str(tuple[Any, ...](request.args)[1])
 
 
 def _document(request: Instance) -> int:
