@@ -61,7 +61,11 @@ def test_unknown_model(tmp_path: Path) -> None:
         ("learning_rate = 1e-3", "learning_rate = 3", "[sft] learning_rate: Input should be less than 1, found 3"),
         ("epochs = 1", "", "[sft] epochs: Field required"),
         ("seeds = [0]", "seeds = [-1]", "[seeds] 0: Input should be greater than or equal to 0, found -1"),
-        ("[tasks.knowledge]\nn = 8", "[tasks.knowledge]\nm = 8", "[tasks.knowledge] unknown field 'm'; did you mean"),
+        (
+            "[tasks.knowledge]\nn = 8",
+            "[tasks.knowledge]\nm = 8",
+            "[tasks.knowledge] unknown field 'm'; Known: n, max_tokens",
+        ),
         ("[tasks.knowledge]\nn = 8", "[tasks.knowledge]\nn = 9999", "task 'knowledge' has 120 problems"),
         ('students = ["smollm2-135m"]', "students = [", "not valid TOML"),
         ("n = 16", "n = 100000", "prompts"),

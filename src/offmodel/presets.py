@@ -101,12 +101,15 @@ def load_preset(name: str, folder: Path = PRESETS) -> Preset:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
+    # A misspelt field is also a missing one; the misspelling says more.
+    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     *section, field = problem["loc"] or ("",)
     where = f"[{'.'.join(map(str, section))}] " if section else ""
     if problem["type"] == "extra_forbidden":
         fields = _fields_at(section)
         return f"{where}{unknown('field', str(field), fields)}"
+    if problem["type"] == "missing":
+        return f"{where}{field}: Field required"
     return f"{where}{field}: {problem['msg']}, found {problem['input']!r}"
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from offmodel.data.prompts import load_prompts
 from offmodel.data.sources import resolve
 from offmodel.errors import RequestError
-from offmodel.evaluation.registry import card_of, resolve_task
+from offmodel.evaluation.registry import card_of, load_items, resolve_task
 from offmodel.models import MODELS, model
 from offmodel.nearest import unknown
 from offmodel.presets import Preset, TaskSize
@@ -37,7 +38,9 @@ class Study:
     def chat(self) -> Prompts:
         chat = self.preset.chat
         revision = resolve(chat.source, self.data).revision
-        return Prompts(source=chat.source, revision=revision, n=chat.n, seed=chat.seed, math=chat.math)
+        prompts = Prompts(source=chat.source, revision=revision, n=chat.n, seed=chat.seed, math=chat.math)
+        load_prompts(prompts, self.data)  # too few, or a broken line, is found before anything is made
+        return prompts
 
     @property
     def sampling(self) -> Decoding:
@@ -104,9 +107,11 @@ def requested_tasks(
     requests = []
     for name in names or preset.tasks:
         card, size = card_of(name), sizes.get(name, TaskSize())
-        n = min(size.n or card.n, limit or card.items)
-        if n > card.items:
-            raise RequestError(f"task '{name}' has {card.items} problems and the preset asks for {n}; lower `n`")
+        asked = size.n or card.n
+        if asked > card.items:
+            raise RequestError(f"task '{name}' has {card.items} problems and the preset asks for {asked}; lower `n`")
+        n = min(asked, limit or asked)
+        load_items(name, n, data_dir=data)  # a broken or missing file is found now, not after hours of training
         decoding = Decoding(temperature=0, max_tokens=size.max_tokens or card.max_tokens)
         requests.append(TaskRequest(resolve_task(name, data), n, decoding))
     return requests
