@@ -1,5 +1,6 @@
 """Fixtures that several tests share: the two pocket models, converted once, and this repository's scripts."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -12,13 +13,17 @@ from offmodel.paths import ROOT
 from offmodel.settings import Settings
 from offmodel.store import Store
 
+pytest_plugins = ["tiny_student"]
+
 SMOKE = ROOT / "tests" / "presets" / "smoke.toml"
+CONVERTER = ROOT / "src" / "offmodel" / "weights" / "gguf.py"
 
 
 @pytest.fixture(scope="session")
 def shared_store() -> Store:
-    """The store that `make study` uses too, so that the pocket models are fetched and converted once."""
-    return Store(Settings().runs)
+    """Where the pocket models are kept between sessions, anew whenever the converter changes."""
+    version = hashlib.sha256(CONVERTER.read_bytes()).hexdigest()[:10]
+    return Store(Settings().runs / "tests" / f"converter-{version}")
 
 
 def _converted(alias: str, store: Store) -> Path:

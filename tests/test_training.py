@@ -5,130 +5,28 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from peft import PeftModel
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models
-from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from safetensors.torch import load_file
+from tiny_student import LORA, VOCABULARY, Run, assert_same_adapter, random_examples
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from offmodel.data.chat import MASKED, Example, example, load_chat_format
 from offmodel.errors import RequestError, RunError
 from offmodel.recipes import Training
-from offmodel.training.batches import collate, order_of_examples
 from offmodel.training.merge import merge
 from offmodel.training.objectives import OBJECTIVES
 from offmodel.training.sft import StudentTrainer
-
-LORA = Training(learning_rate=1e-2, rank=4, alpha=8, batch_size=4, warmup_ratio=0, schedule="constant")
-VOCABULARY = 128
-
-
-def _examples(n: int = 16, seed: int = 0) -> list[Example]:
-    """Prompts of 1 to 5 tokens, completions of 1 to 20."""
-    draw = np.random.default_rng(seed)
-    made = []
-    for _ in range(n):
-        prompt, completion = (draw.integers(VOCABULARY, size=draw.integers(1, most)).tolist() for most in (6, 21))
-        made.append(Example(prompt + completion, [MASKED] * len(prompt) + completion))
-    return made
-
-
-def _adapter(folder: Path) -> dict[str, Tensor]:
-    return load_file(folder / "adapter_model.safetensors")
-
-
-def _assert_same_adapter(one: Path, other: Path, tolerance: float = 0.0) -> None:
-    a, b = _adapter(one), _adapter(other)
-    assert a.keys() == b.keys()
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=0, atol=tolerance)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=VOCABULARY,
-        tie_word_embeddings=True,
-        initializer_range=0.2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({str(i): i for i in range(VOCABULARY)}, unk_token="0"))
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="0").save_pretrained(folder)
-    return folder
-
-
-Run = Callable[..., Path]
-
-
-@pytest.fixture
-def run(tiny: Path, tmp_path: Path) -> Run:
-    """Train on the tiny model in fp32 with a trainer of its own; returns the folder of the student."""
-    count = iter(range(100))
-
-    def one(examples: Sequence[Example], training: Training = LORA, device_batch: int = 4) -> Path:
-        out = tmp_path / f"run{next(count)}"
-        StudentTrainer(tiny, torch.float32).train(
-            examples, training, out, out / "work", save_every=100, device_batch=device_batch
-        )
-        return out
-
-    return one
-
-
-# The order of examples, and tensors
-
-
-def test_every_epoch_shows_every_example_once() -> None:
-    order = order_of_examples([7, 3, 9, 9, 1, 4, 2], epochs=3, batch_size=7, seed=1)
-    assert len(order) == 21
-    assert all(sorted(order[at : at + 7]) == list(range(7)) for at in (0, 7, 14))
-
-
-def test_a_share_of_an_epoch_rounds_to_examples() -> None:
-    assert len(set(order_of_examples([5] * 10, epochs=0.5, batch_size=4, seed=0))) == 5
-    assert len(order_of_examples([5] * 10, epochs=1.25, batch_size=4, seed=0)) == 12
-
-
-def test_the_order_is_drawn_by_its_seed_and_grouped_by_length() -> None:
-    lengths = np.random.default_rng(0).integers(20, 400, size=256).tolist()
-    order = order_of_examples(lengths, 1, 8, seed=3)
-    assert order == order_of_examples(lengths, 1, 8, seed=3)
-    assert order != order_of_examples(lengths, 1, 8, seed=4)
-
-    def padded(indices: list[int]) -> int:
-        return sum(8 * max(lengths[i] for i in indices[at : at + 8]) for at in range(0, 256, 8))
-
-    assert padded(order) < 1.15 * sum(lengths) < padded(list(range(256)))
-    longest_of_each_step = [max(lengths[i] for i in order[at : at + 8]) for at in range(0, 64, 8)]
-    assert longest_of_each_step != sorted(longest_of_each_step, reverse=True)
-
-
-def test_padding_is_on_the_right_and_never_learned() -> None:
-    batch = collate([Example([2, 5, 2], [MASKED, 5, 2]), Example([2], [MASKED])])
-    assert batch["labels"].tolist() == [[MASKED, 5, 2], [MASKED, MASKED, MASKED]]
-    assert batch["input_ids"][:, 0].tolist() == [2, 2]
-    assert batch["lengths"].tolist() == [3, 1]
-
 
 # What a training computes
 
 
 def test_the_first_row_of_the_curve_is_the_loss_of_the_start(tiny: Path, run: Run) -> None:
-    examples = _examples(4)
+    examples = random_examples(4)
     curve = pd.read_parquet(run(examples, LORA.but(objective="dft")) / "training.parquet")
     model = AutoModelForCausalLM.from_pretrained(tiny)
     nll = []
@@ -146,11 +44,11 @@ def test_the_first_row_of_the_curve_is_the_loss_of_the_start(tiny: Path, run: Ru
 
 @pytest.mark.parametrize("device_batch", [1, 2])
 def test_small_micro_batches_give_the_same_adapter_as_one_big_batch(run: Run, device_batch: int) -> None:
-    examples = _examples(7)
+    examples = random_examples(7)
     examples.append(Example([3, 4, 5], [MASKED] * 3))  # alone, it is a micro-batch without a label
     whole = run(examples, device_batch=4)
     parts = run(examples, device_batch=device_batch)
-    _assert_same_adapter(whole, parts, tolerance=1e-5)
+    assert_same_adapter(whole, parts, tolerance=1e-5)
     one, other = (pd.read_parquet(out / "training.parquet") for out in (whole, parts))
     assert len(one) == 2
     pd.testing.assert_frame_equal(
@@ -160,7 +58,7 @@ def test_small_micro_batches_give_the_same_adapter_as_one_big_batch(run: Run, de
 
 def test_the_schedule_is_the_one_asked_for(run: Run) -> None:
     training = LORA.but(warmup_ratio=0.5, schedule="linear", epochs=1.5)
-    curve = pd.read_parquet(run(_examples(16), training) / "training.parquet")
+    curve = pd.read_parquet(run(random_examples(16), training) / "training.parquet")
     assert curve["step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert curve["epoch"].tolist() == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
     # six steps, three of them warm-up; a step uses the rate that was set before it
@@ -168,20 +66,20 @@ def test_the_schedule_is_the_one_asked_for(run: Run) -> None:
 
 
 def test_seed_and_objective_change_the_result(run: Run) -> None:
-    examples = _examples(8)
+    examples = random_examples(8)
     reference = run(examples)
-    _assert_same_adapter(reference, run(examples))
+    assert_same_adapter(reference, run(examples))
     for other in (LORA.but(seed=1), LORA.but(objective="dft")):
         with pytest.raises(AssertionError):
-            _assert_same_adapter(reference, run(examples, other))
+            assert_same_adapter(reference, run(examples, other))
 
 
 def test_progress_is_told_after_each_step(tiny: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int, int]] = []
-    examples = _examples(8)
+    examples = random_examples(8)
     StudentTrainer(tiny).train(examples, LORA, tmp_path / "out", tmp_path / "work", lambda *at: told.append(at), 100, 4)
     assert [(done, total) for done, total, _ in told] == [(1, 2), (2, 2)]
-    assert told[-1][2] == sum(len(one.input_ids) for one in examples)
+    assert sum(tokens for _, _, tokens in told) == sum(len(one.input_ids) for one in examples)
 
 
 # One base, several students
@@ -190,8 +88,8 @@ def test_progress_is_told_after_each_step(tiny: Path, tmp_path: Path) -> None:
 def test_the_base_stays_untouched_between_students(tiny: Path, tmp_path: Path, run: Run) -> None:
     students = StudentTrainer(tiny, torch.float32)
     for name, seed in (("a", 0), ("b", 1)):
-        students.train(_examples(8, seed), LORA, tmp_path / name, tmp_path / f"{name}-work", device_batch=4)
-    _assert_same_adapter(tmp_path / "b", run(_examples(8, seed=1)))
+        students.train(random_examples(8, seed), LORA, tmp_path / name, tmp_path / f"{name}-work", device_batch=4)
+    assert_same_adapter(tmp_path / "b", run(random_examples(8, seed=1)))
     fresh = AutoModelForCausalLM.from_pretrained(tiny)
     kept = students._base.state_dict()
     assert kept.keys() == fresh.state_dict().keys()
@@ -201,7 +99,7 @@ def test_the_base_stays_untouched_between_students(tiny: Path, tmp_path: Path, r
 
 def test_full_weights_make_a_whole_checkpoint_and_leave_the_start(tiny: Path, run: Run) -> None:
     before = load_file(tiny / "model.safetensors")
-    out = run(_examples(8), LORA.but(method="full", learning_rate=1e-3))
+    out = run(random_examples(8), LORA.but(method="full", learning_rate=1e-3))
     after = load_file(out / "model.safetensors")
     assert before.keys() == after.keys() == load_file(tiny / "model.safetensors").keys()
     assert all(weight.dtype == torch.bfloat16 for weight in after.values())
@@ -218,7 +116,7 @@ from pathlib import Path
 import torch
 from transformers import Trainer
 sys.path.insert(0, {tests!r})
-from test_training import LORA, _examples
+from tiny_student import LORA, random_examples
 from offmodel.training.sft import StudentTrainer
 
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
@@ -227,7 +125,7 @@ if {saving}:
     written = Trainer._save_rng_state
     Trainer._save_rng_state = lambda self, to: die() if self.state.global_step == 4 else written(self, to)
 StudentTrainer(Path({tiny!r}), torch.float32).train(
-    _examples(24), LORA.but(epochs=1.3, schedule="cosine"), Path({out!r}), Path({work!r}),
+    random_examples(24), LORA.but(epochs=1.3, schedule="cosine"), Path({out!r}), Path({work!r}),
     lambda done, total, tokens: die() if done == 5 else None, save_every=2, device_batch=2)
 """
 
@@ -243,7 +141,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tiny: Path, tmp_path: Path, savin
     assert not out.exists()
     assert (work / "checkpoint-4").exists()
 
-    examples, training = _examples(24), LORA.but(epochs=1.3, schedule="cosine")
+    examples, training = random_examples(24), LORA.but(epochs=1.3, schedule="cosine")
     steps: list[int] = []
     students = StudentTrainer(tiny, torch.float32)
     students.train(examples, training, out, work, lambda done, *_: steps.append(done), save_every=2, device_batch=2)
@@ -251,7 +149,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tiny: Path, tmp_path: Path, savin
 
     whole = tmp_path / "whole"
     students.train(examples, training, whole, tmp_path / "other", save_every=2, device_batch=2)
-    _assert_same_adapter(out, whole)
+    assert_same_adapter(out, whole)
     one, other = (pd.read_parquet(folder / "training.parquet") for folder in (out, whole))
     pd.testing.assert_frame_equal(
         one.drop(columns="tokens_per_second"), other.drop(columns="tokens_per_second"), check_exact=True
@@ -260,15 +158,17 @@ def test_a_killed_run_resumes_to_the_same_bits(tiny: Path, tmp_path: Path, savin
     # Killed after its last checkpoint and before its result was written, a run has only to write it.
     shutil.rmtree(out)
     students.train(examples, training, out, work, lambda *_: pytest.fail("a step was repeated"), 2, 2)
-    _assert_same_adapter(out, whole)
+    assert_same_adapter(out, whole)
     assert len(pd.read_parquet(out / "training.parquet")) == len(other)
 
 
 def test_checkpoints_of_another_training_are_refused(tiny: Path, tmp_path: Path) -> None:
     students = StudentTrainer(tiny, torch.float32)
-    students.train(_examples(8), LORA, tmp_path / "a", tmp_path / "work", save_every=1, device_batch=4)
+    students.train(random_examples(8), LORA, tmp_path / "a", tmp_path / "work", save_every=1, device_batch=4)
     with pytest.raises(RequestError, match="belongs to another training"):
-        students.train(_examples(8), LORA.but(seed=1), tmp_path / "b", tmp_path / "work", save_every=1, device_batch=4)
+        students.train(
+            random_examples(8), LORA.but(seed=1), tmp_path / "b", tmp_path / "work", save_every=1, device_batch=4
+        )
 
 
 # What goes wrong
@@ -281,15 +181,15 @@ def test_a_diverging_run_is_stopped_and_the_base_is_whole(
     with monkeypatch.context() as patch:
         patch.setitem(OBJECTIVES, "sft", lambda logp: logp * math.nan)
         with pytest.raises(RunError, match="diverged at step 1 of 2"):
-            students.train(_examples(8), LORA, tmp_path / "a", tmp_path / "a-work", save_every=1, device_batch=4)
+            students.train(random_examples(8), LORA, tmp_path / "a", tmp_path / "a-work", save_every=1, device_batch=4)
     assert not (tmp_path / "a").exists()
-    students.train(_examples(8), LORA, tmp_path / "b", tmp_path / "b-work", device_batch=4)
-    _assert_same_adapter(tmp_path / "b", run(_examples(8)))
+    students.train(random_examples(8), LORA, tmp_path / "b", tmp_path / "b-work", device_batch=4)
+    assert_same_adapter(tmp_path / "b", run(random_examples(8)))
 
 
 def test_batches_that_do_not_divide_are_refused(run: Run) -> None:
     with pytest.raises(RequestError, match="no multiple of 3"):
-        run(_examples(8), device_batch=3)
+        run(random_examples(8), device_batch=3)
 
 
 def test_examples_without_completions_are_refused(run: Run) -> None:
@@ -299,68 +199,7 @@ def test_examples_without_completions_are_refused(run: Run) -> None:
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no checkpoint"):
-        StudentTrainer(tmp_path).train(_examples(4), LORA, tmp_path / "out", tmp_path / "work", device_batch=4)
-
-
-# Merging
-
-
-def test_a_merged_student_answers_like_its_adapter(tiny: Path, run: Run, tmp_path: Path) -> None:
-    adapter = run(_examples(16))
-    merge(tiny, adapter, tmp_path / "merged")
-    ids = torch.tensor([_examples(1)[0].input_ids])
-    with torch.no_grad():
-        start = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
-        untrained = start(ids).logits
-        adapted = PeftModel.from_pretrained(start, str(adapter))(ids).logits
-        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)(ids).logits
-    moved = (adapted - untrained).norm()
-    assert (merged - adapted).norm() < 0.1 * moved  # bf16 keeps three digits of each weight
-    assert AutoTokenizer.from_pretrained(tmp_path / "merged").vocab_size == VOCABULARY
-    assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").dtype == torch.bfloat16
-
-
-def test_merging_adds_the_scaled_product_in_fp32(tiny: Path, run: Run, tmp_path: Path) -> None:
-    adapter = run(_examples(16))
-    merge(tiny, adapter, tmp_path / "merged")
-    factors, merged, start = (
-        _adapter(adapter),
-        load_file(tmp_path / "merged/model.safetensors"),
-        load_file(tiny / "model.safetensors"),
-    )
-    name = "model.layers.1.mlp.down_proj"
-    b, a = (factors[f"base_model.model.{name}.lora_{factor}.weight"] for factor in "BA")
-    expected = start[f"{name}.weight"] + (LORA.alpha / LORA.rank) * b @ a
-    assert torch.equal(merged[f"{name}.weight"], expected.to(torch.bfloat16))
-    embedding = "model.embed_tokens.weight"
-    assert torch.equal(merged[embedding], start[embedding].to(torch.bfloat16))
-
-
-def test_a_sharded_start_is_merged_shard_by_shard(tiny: Path, run: Run, tmp_path: Path) -> None:
-    adapter = run(_examples(16))
-    sharded = tmp_path / "sharded"
-    LlamaForCausalLM.from_pretrained(tiny).save_pretrained(sharded, max_shard_size="20KB")
-    assert len(list(sharded.glob("*.safetensors"))) > 1
-    merge(sharded, adapter, tmp_path / "merged")
-    merge(tiny, adapter, tmp_path / "other")
-    one, other = (AutoModelForCausalLM.from_pretrained(tmp_path / name).state_dict() for name in ("merged", "other"))
-    assert all(torch.equal(one[name], other[name]) for name in other)
-
-
-def test_an_adapter_that_changes_nothing_is_refused(tiny: Path, run: Run, tmp_path: Path) -> None:
-    adapter = run(_examples(4))
-    idle = {name: weight * ("lora_A" in name) for name, weight in _adapter(adapter).items()}
-    save_file(idle, adapter / "adapter_model.safetensors")
-    with pytest.raises(RunError, match="changes no weight"):
-        merge(tiny, adapter, tmp_path / "merged")
-
-
-def test_an_adapter_of_another_model_is_refused(tiny: Path, run: Run, tmp_path: Path) -> None:
-    adapter = run(_examples(4))
-    deeper = {name.replace("layers.1", "layers.7"): weight for name, weight in _adapter(adapter).items()}
-    save_file(deeper, adapter / "adapter_model.safetensors")
-    with pytest.raises(RunError, match=r"layers\.7.*another model"):
-        merge(tiny, adapter, tmp_path / "merged")
+        StudentTrainer(tmp_path).train(random_examples(4), LORA, tmp_path / "out", tmp_path / "work", device_batch=4)
 
 
 # Several devices, and a real model
@@ -370,9 +209,10 @@ import sys
 from pathlib import Path
 import torch
 sys.path.insert(0, {tests!r})
-from test_training import LORA, _examples
+from tiny_student import LORA, random_examples
 from offmodel.training.sft import StudentTrainer
-StudentTrainer(Path({tiny!r}), torch.float32).train(_examples(16), LORA, Path({out!r}), Path({work!r}), device_batch=1)
+students = StudentTrainer(Path({tiny!r}), torch.float32)
+students.train(random_examples(16), LORA, Path({out!r}), Path({work!r}), device_batch=1)
 """
 
 
@@ -386,8 +226,8 @@ def test_two_devices_give_the_adapter_of_one(tiny: Path, tmp_path: Path, run: Ru
         launcher, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr
-    alone = run(_examples(16))
-    _assert_same_adapter(out, alone, tolerance=1e-5)
+    alone = run(random_examples(16))
+    assert_same_adapter(out, alone, tolerance=1e-5)
     one, other = (pd.read_parquet(folder / "training.parquet") for folder in (out, alone))
     pd.testing.assert_frame_equal(
         one.drop(columns="tokens_per_second"), other.drop(columns="tokens_per_second"), rtol=1e-5

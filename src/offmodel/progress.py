@@ -19,19 +19,33 @@ def terminal() -> TextIO:
     return os.fdopen(os.dup(int(descriptor)), "w", encoding="utf-8", buffering=1)
 
 
+class _Lines:
+    """A stream on which a bar that would be drawn over itself becomes lines, for a log or a pipe."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            self._stream.write(f"{line}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
 class Progress:
     """A bar for one artefact. Off a terminal it prints a line at most every ten seconds."""
 
     def __init__(self, what: str, total: int, unit: str):
-        self._stream = terminal()
+        stream = terminal()
+        live = stream.isatty()
         self._tokens = 0
         self._started = time.monotonic()
-        live = self._stream.isatty()
         self._bar = tqdm(
             total=total,
             desc=what,
             unit=unit,
-            file=self._stream,
+            file=stream if live else _Lines(stream),
             mininterval=0.5 if live else 10,
             dynamic_ncols=live,
             ncols=None if live else 120,
@@ -40,7 +54,9 @@ class Progress:
         )
 
     def __call__(self, count: int, tokens: int) -> None:
-        """Report `count` more finished and `tokens` more processed."""
+        """Report `count` more finished and `tokens` more processed; what took no tokens was there before this run."""
+        if not tokens:
+            self._bar.initial += count  # the time left is estimated from the others
         self._tokens += tokens
         if self._tokens:
             rate = self._tokens / max(time.monotonic() - self._started, 1e-9)
@@ -48,9 +64,10 @@ class Progress:
         self._bar.update(count)
 
     def at(self, done: int, total: int, tokens: int) -> None:
-        """Report where the work stands: `done` of `total`, `tokens` processed since the last call."""
+        """Report that `done` of `total` are finished, the last of which took `tokens`."""
         self._bar.total = total
-        self(done - self._bar.n, tokens)
+        self(done - 1 - self._bar.n, 0)
+        self(1, tokens)
 
     def close(self) -> None:
         self._bar.close()

@@ -18,8 +18,14 @@ THINGS = (
 _ASK = "What is {expression}?"
 
 CHAINS: dict[int, list[Template]] = {
-    1: [(_ASK, "{a} + {b}"), (_ASK, "{a} - {b}")],
-    2: [(_ASK, "{a} + {b}"), (_ASK, "{a} - {b}"), (_ASK, "{k} * {m}"), (_ASK, "{k} + {m} + {n}")],
+    1: [(_ASK, "{a} + {b}")],
+    2: [
+        (_ASK, "{k} - {m}"),
+        (_ASK, "{a} + {b}"),
+        (_ASK, "{a} - {b}"),
+        (_ASK, "{k} * {m}"),
+        (_ASK, "{k} + {m} + {n}"),
+    ],
     3: [
         (_ASK, "{a} + {b} - {c}"),
         (_ASK, "{k} * {m} + {a}"),
@@ -46,15 +52,20 @@ CHAINS: dict[int, list[Template]] = {
 STORIES: dict[int, list[Template]] = {
     1: [
         (
-            "{name} has {a} {things}. {other} gives {name} {b} more. How many {things} does {name} have now?",
+            "{name} has {a} red {things} and {b} blue {things}. How many {things} does {name} have in total?",
             "{a} + {b}",
         ),
-        ("There are {a} {things} on the table. {name} takes {b} of them. How many {things} are left?", "{a} - {b}"),
-        ("{name} finds {a} {things} and {other} finds {b}. How many {things} do they find together?", "{a} + {b}"),
-        ("{name} had {a} {things} and lost {b}. How many {things} does {name} still have?", "{a} - {b}"),
-        ("A box holds {a} {things}. {name} puts in {b} more. How many {things} are in the box?", "{a} + {b}"),
+        (
+            "{name} has {a} {things} and {other} has {b} {things}. How many {things} do they have together?",
+            "{a} + {b}",
+        ),
     ],
     2: [
+        (
+            "{name} has {k} {things}. {other} gives {name} {m} more. How many {things} does {name} have now?",
+            "{k} + {m}",
+        ),
+        ("There are {k} {things} on the table. {name} takes {m} of them. How many {things} are left?", "{k} - {m}"),
         ("{name} buys {k} bags with {m} {things} in each. How many {things} is that?", "{k} * {m}"),
         ("A shop has {a} {things} and sells {b} of them. How many {things} are left?", "{a} - {b}"),
         ("{name} counts {a} {things} in one room and {b} in another. How many {things} is that in all?", "{a} + {b}"),

@@ -22,11 +22,10 @@ from offmodel.training.head import weighted_nll
 from offmodel.training.objectives import Objective
 
 OnProgress = Callable[[int, int, int], None]
-"""Called after each step with the steps done, the steps in all, and the tokens (prompts included) trained on so far."""
+"""Called after each step with the steps done, the steps in all, and the step's tokens (prompts included)."""
 
 _WHOLE: Final = "WHOLE"
 """Written into a checkpoint folder after everything else, with the fingerprint of the run it belongs to."""
-
 
 _COLUMNS: Final = (
     "step",
@@ -133,8 +132,7 @@ class LoggingTrainer(Trainer):
                 f"{logs['grad_norm']}); lower learning_rate"
             )
         super().log({**logs, **row}, start_time)
-        tokens = sum(past["tokens"] for past in self.state.log_history)
-        self._on_progress(step, self.state.max_steps, int(tokens))
+        self._on_progress(step, self.state.max_steps, int(row["tokens"]))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

@@ -1,0 +1,52 @@
+"""The committed results keep the contract, and their figures are the ones that are committed."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.testing.compare import compare_images
+
+from analysis.figures import FIGURES
+from analysis.make_all import OUT, draw
+from offmodel.paths import RESULTS
+from offmodel.results import score_table
+
+PRESETS = sorted(folder for folder in RESULTS.glob("*") if folder.is_dir())
+EXPERIMENTS = sorted(path.parent for path in RESULTS.glob("*/*/items.parquet"))
+
+
+def name_of(folder: Path) -> str:
+    return folder.relative_to(RESULTS).as_posix()
+
+
+def test_there_are_results() -> None:
+    assert "pocket/01_degradation" in [name_of(folder) for folder in EXPERIMENTS]
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS, ids=name_of)
+def test_scores_follow_from_the_items(folder: Path) -> None:
+    recomputed = score_table(pd.read_parquet(folder / "items.parquet"))
+    committed = pd.read_csv(folder / "scores.csv")
+    pd.testing.assert_frame_equal(recomputed, committed, check_dtype=False, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS, ids=name_of)
+def test_results_say_how_they_were_made(folder: Path) -> None:
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    assert provenance["command"].startswith(f"python experiments/{folder.name}.py")
+    assert provenance["git"]["commit"] and not provenance["git"]["diff"], "made from changes that are in no commit"
+    used = set(pd.read_parquet(folder / "items.parquet")["scores_id"])
+    assert used <= set(provenance["artefacts"])
+
+
+@pytest.mark.parametrize("folder", PRESETS, ids=name_of)
+def test_committed_figures_are_drawn_from_committed_results(folder: Path, tmp_path: Path) -> None:
+    drawn = {path.name: path for path in draw(folder, tmp_path)}
+    committed = {path.name for path in (OUT / folder.name).iterdir()}
+    assert drawn and set(drawn) == committed
+    assert {Path(name).stem for name in drawn} <= set(FIGURES)
+    for name in drawn:
+        if name.endswith(".png"):
+            difference = compare_images(str(OUT / folder.name / name), str(drawn[name]), tol=1)
+            assert difference is None, f"{difference}; `make figures` draws it again"

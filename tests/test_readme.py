@@ -1,0 +1,42 @@
+"""What the README names is there, and what it tells to run is accepted."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import run_study
+
+from offmodel.paths import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = [line.strip().partition("#")[0].strip() for line in README.splitlines() if line.startswith("    ")]
+COMMANDS = [line for line in CODE if line.startswith("python experiments/")]
+TREE = re.findall(r"^    (\S+?/?)  +\S", README.partition("## Where things are")[2], flags=re.MULTILINE)
+MIRROR = ROOT.parent / "shared" / "data"
+
+
+def test_every_path_is_there() -> None:
+    linked = re.findall(r"\]\(([\w./-]+)\)", README)
+    quoted = re.findall(
+        r"`((?:experiments|analysis|src|data|notebooks|tests|benchmarks|requirements)/[\w./-]*)`", README
+    )
+    assert TREE and linked
+    missing = [path for path in [*TREE, *linked, *quoted] if not (ROOT / path).exists() and path != "data/runs/"]
+    assert not missing
+
+
+def test_every_make_target_is_there() -> None:
+    named = {line.split()[1] for line in CODE if line.startswith("make ")} | set(re.findall(r"`make (\w+)", README))
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    assert named and named <= targets
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_accepted(command: str, tmp_path: Path) -> None:
+    _, script, *arguments = command.split()
+    if "DIR" in arguments and not MIRROR.is_dir():
+        pytest.skip("the mirror of public data sets is not beside the checkout")
+    arguments = [str(MIRROR) if argument == "DIR" else argument for argument in arguments]
+    done = run_study(*arguments, "--plan", "--runs", str(tmp_path), script=Path(script).name)
+    assert done.returncode == 0, done.stderr
+    assert "artefacts are there" in done.stdout

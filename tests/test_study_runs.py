@@ -1,0 +1,120 @@
+"""The numbered script as a user runs it: two optimiser steps, the real engines, killed on the way and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import SMOKE, run_study, study_command
+
+pytest.importorskip("vllm", reason="the study's engine")
+
+
+@pytest.fixture(scope="module")
+def finished(run_folder_with_models) -> tuple[Path, str]:
+    """A run folder after an uninterrupted run, and what it printed."""
+    runs = run_folder_with_models()
+    done = run_study("--preset", str(SMOKE), "--runs", str(runs))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs, done.stdout
+
+
+def results(runs: Path) -> pd.DataFrame:
+    return pd.read_parquet(runs / "results" / "smoke" / "01_degradation" / "items.parquet")
+
+
+def test_it_ends_with_a_table_and_figures(finished) -> None:
+    runs, printed = finished
+    for word in ("untrained", "on_model_sft", "off_model_sft", "off_model_dft", "floor", "Arithmetic"):
+        assert word in printed
+    figures = [Path(line.split()[-1]) for line in printed.splitlines() if line.startswith("figure:")]
+    assert {path.name for path in figures} == {"F1.png", "F2.png"}
+    assert all(path.is_file() for path in figures)
+    items = results(runs)
+    assert set(items.groupby("task").item.nunique().items()) == {
+        ("instructions", 8),
+        ("knowledge", 8),
+        ("arithmetic", 10),
+    }
+    assert items[items.arm == "off_model_dft"][["teacher", "objective"]].drop_duplicates().values.tolist() == [
+        ["gemma3-270m", "dft"]
+    ]
+
+
+def test_artefacts_name_what_made_them(finished) -> None:
+    runs, _ = finished
+    (folder,) = (runs / "trained").glob("smollm2-135m.dft-gemma3-270m-*")
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["id"] == folder.name and len(provenance["parents"]) == 2
+    assert provenance["packages"]["torch"]
+    curve = pd.read_parquet(folder / "training.parquet")
+    assert list(curve.step) == [1, 2]
+    assert (curve.loss < curve.nll).all(), "a DFT loss is the NLL times a probability"
+
+
+def test_a_second_run_makes_nothing(finished) -> None:
+    runs, _ = finished
+    logs = sorted((runs / "logs").iterdir())
+    started = time.monotonic()
+    done = run_study("--preset", str(SMOKE), "--runs", str(runs))
+    assert done.returncode == 0
+    assert "all artefacts were there, no model was loaded" in done.stdout
+    assert sorted((runs / "logs").iterdir()) == logs
+    assert time.monotonic() - started < 60
+
+
+def kill_when(runs: Path, pattern: str) -> None:
+    """Start the study, kill it and its workers as soon as a file matches, and wait until they are gone."""
+    study = subprocess.Popen(
+        study_command("--preset", str(SMOKE), "--runs", str(runs)),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 600
+    while not list(runs.glob(pattern)):
+        assert study.poll() is None and time.monotonic() < deadline, f"ended before {pattern} was there"
+        time.sleep(0.005)
+    os.kill(study.pid, signal.SIGKILL)
+    study.wait()
+    time.sleep(3)  # workers look for their parent twice a second
+
+
+@pytest.mark.parametrize(
+    ("during", "pattern", "unfinished"),
+    [
+        ("generation", "work/gemma3-270m.chat16-*/answers.jsonl", "completions/gemma3-270m.chat16-*"),
+        ("training", "work/*.sft-gemma3-270m-*/checkpoint-1", "trained/*.sft-gemma3-270m-*"),
+        (
+            "evaluation",
+            "work/*.dft-gemma3-270m.arithmetic10-*/answers.jsonl",
+            "scores/*.dft-gemma3-270m.arithmetic10-*",
+        ),
+    ],
+)
+def test_a_killed_run_resumes_to_the_same_result(
+    finished, run_folder_with_models, during: str, pattern: str, unfinished: str
+) -> None:
+    reference, _ = finished
+    runs = run_folder_with_models()
+    kill_when(runs, pattern)
+    assert not list(runs.glob(unfinished)), f"published before its {during} was finished"
+    made_before = {path: path.stat().st_mtime_ns for path in runs.glob("*/*/DONE")}
+    done = run_study("--preset", str(SMOKE), "--runs", str(runs))
+    assert done.returncode == 0, done.stderr
+    assert all(path.stat().st_mtime_ns == when for path, when in made_before.items()), "something was made twice"
+    pd.testing.assert_frame_equal(results(runs), results(reference))
+
+
+def test_a_damaged_artefact_is_remade(finished) -> None:
+    runs, _ = finished
+    (scores,) = (runs / "scores").glob("smollm2-135m.dft-gemma3-270m.knowledge8-*")
+    before = results(runs)
+    with (scores / "items.parquet").open("r+b") as file:
+        file.write(b"XXXX")
+    done = run_study("--preset", str(SMOKE), "--runs", str(runs))
+    assert done.returncode == 0
+    assert "1 artefacts made" in done.stdout
+    pd.testing.assert_frame_equal(results(runs), before)
