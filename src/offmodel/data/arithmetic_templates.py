@@ -15,15 +15,15 @@ THINGS = (
     *("balloons", "coins", "lemons", "beads", "flowers", "candles", "postcards", "tickets"),
 )
 
-_ASK = "What is {expression}?"
+_ASK = "Calculate {expression}."
 
 CHAINS: dict[int, list[Template]] = {
-    1: [(_ASK, "{a} + {b}")],
+    1: [(_ASK, "{a} + {b}"), (_ASK, "{k} * {m}")],
     2: [
         (_ASK, "{k} - {m}"),
         (_ASK, "{a} + {b}"),
         (_ASK, "{a} - {b}"),
-        (_ASK, "{k} * {m}"),
+        (_ASK, "{a} + {k}"),
         (_ASK, "{k} + {m} + {n}"),
     ],
     3: [
@@ -56,13 +56,19 @@ STORIES: dict[int, list[Template]] = {
             "{a} + {b}",
         ),
         (
-            "{name} has {a} {things} and {other} has {b} {things}. How many {things} do they have together?",
+            "{name} reads {a} pages in the morning and {b} pages in the evening. How many pages does {name} read in "
+            "total?",
             "{a} + {b}",
         ),
+        ("{name} has {a} cats and {b} dogs. How many pets does {name} have?", "{a} + {b}"),
     ],
     2: [
         (
             "{name} has {k} {things}. {other} gives {name} {m} more. How many {things} does {name} have now?",
+            "{k} + {m}",
+        ),
+        (
+            "{name} has {k} {things} and {other} has {m} {things}. How many {things} do they have together?",
             "{k} + {m}",
         ),
         ("There are {k} {things} on the table. {name} takes {m} of them. How many {things} are left?", "{k} - {m}"),
