@@ -92,7 +92,7 @@ def f2_by_level(results: Results) -> Figure:
     per_student = int(pairs.groupby(["task", "student"]).size().max())
     columns = per_student if 1 < per_student <= 3 else min(3, len(pairs))
     room = max(text_width(text, _LABEL) for text in _labels(trained))
-    margins = Margins(left=0.6, right=0.1 if several else room + 0.15, top=0.5 if several else 0.1, bottom=0.52,
+    margins = Margins(left=0.68, right=0.1 if several else room + 0.15, top=0.5 if several else 0.1, bottom=0.52,
                       across=0.18, down=0.66)  # fmt: skip
     width = PAGE_WIDTH if several else COLUMN_WIDTH
     figure, axes = panels(math.ceil(len(pairs) / columns), columns, width, 1.45, margins, _f2_caption(trained))

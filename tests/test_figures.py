@@ -41,6 +41,18 @@ def wide() -> Results:
     return results(students=["qwen0.5b", "gemma1b"], teachers=TEACHERS, seeds=[0, 1])
 
 
+@pytest.fixture(scope="module")
+def deep() -> Results:
+    """A drop of all hundred points, whose axis has the widest labels."""
+    made = tiny_items([
+        row
+        for arm, right in [("untrained", "1" * 8), ("off_model_sft", "0" * 8)]
+        for level in ("1", "2")
+        for row in arm_rows(arm, right, task=f"sums{level}", level=level, teacher=None if arm == "untrained" else "big")
+    ]).assign(task="sums", item=lambda items: items["item"] + items["level"])  # fmt: skip
+    return Results(made, score_table(made))
+
+
 def points(figure: Figure) -> list[Any]:
     """The lines that mark the scores of F1."""
     return [line for ax in figure.axes for line in ax.lines if str(line.get_gid()).startswith("point-")]
@@ -125,7 +137,7 @@ def test_f2_without_levels_says_so():
 
 
 @pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.parametrize("which", ["plain", "wide"])
+@pytest.mark.parametrize("which", ["plain", "wide", "deep"])
 def test_no_text_leaves_the_page(name, which, request):
     with mpl.rc_context(style.RC):
         figure = FIGURES[name][1](request.getfixturevalue(which))
