@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import run_study
+from conftest import SMOKE, run_study
 
+from analysis.load import load
+from analysis.tables import print_scores
 from offmodel.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,7 +38,14 @@ def test_every_command_is_accepted(command: str, tmp_path: Path) -> None:
     _, script, *arguments = command.split()
     if "DIR" in arguments and not MIRROR.is_dir():
         pytest.skip("the mirror of public data sets is not beside the checkout")
-    arguments = [str(MIRROR) if argument == "DIR" else argument for argument in arguments]
-    done = run_study(*arguments, "--plan", "--runs", str(tmp_path), script=Path(script).name)
+    given = {"DIR": str(MIRROR), "FILE": str(SMOKE), "FOLDER": str(tmp_path)}
+    done = run_study(*(given.get(one, one) for one in arguments), "--plan", script=Path(script).name)
     assert done.returncode == 0, done.stderr
     assert "artefacts are there" in done.stdout
+
+
+def test_the_table_is_the_one_of_the_committed_results() -> None:
+    block = README.partition("    Arithmetic: ")[2].partition("\n\n")[0]
+    lines = f"Arithmetic: {block}".replace("\n    ", "\n")
+    assert len(lines.splitlines()) == 7
+    assert lines in print_scores(load("pocket", "01_degradation").scores)

@@ -66,7 +66,7 @@ class StudyLM(LM):
         raise RunError("a task asked a rule for log-probabilities; only generated answers have scripted floors")
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        raise RunError("a task asked for the log-likelihood of a whole text; the tasks here ask for answers and single tokens")
+        raise RunError("a task asked how likely a whole text is; the tasks here ask for answers and single tokens")
 
 
 class EngineLM(StudyLM):
