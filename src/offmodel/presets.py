@@ -79,6 +79,9 @@ class Preset(_Section):
     answers: Answers
     sft: Sft
     tasks: dict[str, TaskSize] = Field(description="The tasks of the preset, in order")
+    weights: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
+        default={}, description="By model: the sha256 of a weights file that is accepted instead of the registered one"
+    )
     other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
     run: Run = Run()
 

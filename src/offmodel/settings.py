@@ -20,6 +20,7 @@ class Settings(BaseModel):
 
     runs: Path = Field(default_factory=lambda: Path(os.environ.get("OFFMODEL_RUNS", RUNS)))
     data: Path | None = Field(default_factory=lambda: Path(d) if (d := os.environ.get("OFFMODEL_DATA")) else None)
+    models: Path | None = Field(default_factory=lambda: Path(d) if (d := os.environ.get("OFFMODEL_MODELS")) else None)
     engine: EngineName = "transformers"
     # Answers that an engine works on at once, and that one journal entry holds: a killed run repeats at most these.
     chunk: int = Field(default=128, gt=0)

@@ -26,7 +26,11 @@ class Study:
     @property
     def pairs(self) -> list[tuple[Base, Base]]:
         """Every (student, teacher) of two different models."""
-        students, teachers = ([model(a) for a in names] for names in (self.preset.students, self.preset.teachers))
+        accepted = self.preset.weights
+        students, teachers = (
+            [model(alias, accepted.get(alias)) for alias in aliases]
+            for aliases in (self.preset.students, self.preset.teachers)
+        )
         for student in students:
             if MODELS[student.alias].chat == "in_context":
                 raise RequestError(

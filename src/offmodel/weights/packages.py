@@ -99,17 +99,22 @@ def verify(path: Path, sha256: str) -> None:
     Raises:
         RunError: the file cannot be read, or its sha256 differs.
     """
-    digest = hashlib.sha256()
+    found = sha256_of(path)
+    if found != sha256:
+        raise RunError(f"{path} has sha256 {found}, expected {sha256}; delete it and fetch or copy it again")
+
+
+def sha256_of(path: Path) -> str:
+    """Lowercase hexadecimal digest of a file.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            while block := file.read(_CHUNK_BYTES):
-                digest.update(block)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; check the path") from error
-    if digest.hexdigest() != sha256:
-        raise RunError(
-            f"{path} has sha256 {digest.hexdigest()}, expected {sha256}; delete it and fetch or copy it again"
-        )
 
 
 def _wheel(folder: Path, requirement: str) -> Path | None:
