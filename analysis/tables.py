@@ -122,5 +122,7 @@ def _legend(table: pd.DataFrame) -> str:
         "floor: the best of chance and of answers made by rule",
     ]
     if table["at_floor"].any():
-        parts.append(f"{AT_FLOOR} the interval reaches down to the floor: the score cannot be told from no ability")
+        parts.append(
+            f"{AT_FLOOR} cannot be told from the floor (95 % interval of the paired difference; chance: of the score)"
+        )
     return "; ".join(parts) + "."

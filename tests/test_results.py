@@ -61,10 +61,11 @@ def test_order_of_rows_and_other_arms_change_no_number():
 def test_the_floor_is_the_best_of_chance_and_scripts():
     table = score_table(two_arms())
     assert row_of(table, arm="untrained")[["floor", "floor_arm"]].to_list() == [0.1, "floor_echo"]
-    assert not row_of(table, arm="untrained")["at_floor"]  # 8/10: the interval starts at 0.49
-    assert not row_of(table, arm="off_model_sft")["at_floor"]  # 3/10: at 0.108, a hair above the floor
+    assert not row_of(table, arm="untrained")["at_floor"]  # 8/10 against 1/10 on the same problems
+    assert row_of(table, arm="off_model_sft")["at_floor"]  # 3/10 against 1/10: two problems are no difference
     chance = score_table(two_arms().assign(chance=0.25))
     assert row_of(chance, arm="untrained")["floor_arm"] == "chance"
+    assert not row_of(chance, arm="untrained")["at_floor"]  # 8/10: the interval starts at 0.49
     assert row_of(chance, arm="off_model_sft")["at_floor"]
 
 

@@ -230,7 +230,7 @@ def test_leaving_out_mathematics_keeps_the_order() -> None:
     everything = load_prompts(chat(128))
     assert any(prompt["math"] for prompt in everything)
     plain = [prompt for prompt in everything if not prompt["math"]]
-    assert load_prompts(chat(len(plain)).without_math()) == plain
+    assert load_prompts(chat(len(plain)).but(math=False)) == plain
 
 
 def test_another_seed_is_another_order() -> None:
@@ -241,7 +241,7 @@ def test_too_few_prompts_are_refused() -> None:
     with pytest.raises(RequestError, match="there are 320 in all"):
         load_prompts(chat(300, skip=21))
     with pytest.raises(RequestError, match="without mathematics"):
-        load_prompts(chat(320).without_math())
+        load_prompts(chat(320).but(math=False))
 
 
 def test_prompts_of_another_revision_are_refused() -> None:

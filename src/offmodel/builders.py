@@ -5,8 +5,9 @@ model to model, or one loaded base that student after student is trained on.
 """
 
 import gc
+import math
+import os
 import shutil
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ import pandas as pd
 
 from offmodel.data.chat import ChatFormat, Message, example, load_chat_format
 from offmodel.data.prompts import load_prompts
+from offmodel.engines.answering import generate_in_chunks, stop_of
 from offmodel.engines.base import Engine, answer_seed, open_engine
 from offmodel.errors import RequestError, RunError
 from offmodel.journal import Journal
@@ -36,6 +38,7 @@ class Workshop:
         self._students_of: Model | None = None
         self._merged: dict[str, Path] = {}
         self._temporary: Path | None = None
+        self._details: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +51,7 @@ class Workshop:
 
     def build(self, recipe: AnyRecipe, out: Path, scratch: Path) -> None:
         """Write the artefact's files into `out`; `scratch` survives a killed run."""
+        self._details = {}
         match recipe:
             case Base():
                 _build_base(recipe, out, scratch, self._settings.models)
@@ -60,18 +64,14 @@ class Workshop:
             case Scripted():
                 raise RunError(f"{recipe.id} is a rule, not an artefact")
 
-    def details(self, recipe: AnyRecipe) -> dict[str, Any]:
-        """What provenance adds for this kind of recipe."""
-        answered = isinstance(recipe, Completions) or (
-            isinstance(recipe, Scores) and not isinstance(recipe.model, Scripted)
-        )
-        return {"engine": self._settings.engine} if answered else {}
+    @property
+    def details(self) -> dict[str, Any]:
+        """What provenance adds for the recipe that was built last."""
+        return self._details
 
     # ---- the four kinds
 
     def _build_completions(self, recipe: Completions, out: Path, scratch: Path) -> None:
-        from offmodel.evaluation.harness import generate_in_chunks, stop_of
-
         prompts = load_prompts(recipe.prompts, self._settings.data)
         system: list[Message] = [{"role": "system", "content": recipe.system}] if recipe.system is not None else []
         engine, chat = self._serve(recipe.model)
@@ -122,6 +122,8 @@ class Workshop:
             self._engine, self._serving = None, None
             self._students, self._students_of = StudentTrainer(start), recipe.start
         progress = Progress(f"{recipe.id}: training", 0, "step")
+        self._details = {"examples": len(examples), "examples_left_out": len(data) - len(examples)}
+        self._details["dtype"] = str(self._students.dtype).removeprefix("torch.")
         self._students.train(
             examples,
             recipe.training,
@@ -129,7 +131,7 @@ class Workshop:
             scratch,
             on_progress=progress.at,
             save_every=self._settings.save_every,
-            device_batch=self._settings.device_batch,
+            device_batch=math.gcd(recipe.training.batch_size, self._settings.device_batch),
         )
         progress.close()
 
@@ -163,10 +165,14 @@ class Workshop:
             self._students, self._students_of = None, None
             gc.collect()
             print(f"starting {self._settings.engine} on {model.student}", file=terminal())
-            self._engine = open_engine(self._settings.engine, folder, self._settings.max_num_seqs)
+            self._engine = open_engine(
+                self._settings.engine, folder, self._settings.max_num_seqs, self._settings.context
+            )
         elif self._serving != model:
+            self._serving = None  # a swap that fails leaves neither model
             self._engine.load(folder)
         self._serving = model
+        self._details = {"engine": self._settings.engine}
         return self._engine, load_chat_format(folder, MODELS[model.student].chat)
 
     def _checkpoint(self, model: Model) -> Path:
@@ -183,7 +189,7 @@ class Workshop:
 
             start = self._checkpoint(model.start)
             if self._temporary is None:
-                self._temporary = Path(tempfile.mkdtemp(prefix="merged-", dir=self._store.root / "work"))
+                self._temporary = _merged_folder(self._store.root / "work")
             folder = self._temporary / model.id
             merge(start, made, folder)
             # A merged checkpoint is as large as its base: one is kept, for the engine reads it only once.
@@ -191,6 +197,27 @@ class Workshop:
                 shutil.rmtree(folder_of_other)
             self._merged = {model.id: folder}
         return self._merged[model.id]
+
+
+def _merged_folder(work: Path) -> Path:
+    """A folder of this process's own; those of processes that were killed are removed."""
+    for folder in work.glob("merged-*"):
+        owner = int(folder.name.rpartition("-")[2])
+        if owner == os.getpid() or not _alive(owner):
+            shutil.rmtree(folder, ignore_errors=True)
+    mine = work / f"merged-{os.getpid()}"
+    mine.mkdir(parents=True)
+    return mine
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _build_base(recipe: Base, out: Path, scratch: Path, models: Path | None) -> None:

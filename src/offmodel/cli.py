@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import json
 import shutil
 import signal
 import sys
@@ -15,13 +14,14 @@ from offmodel.collect import collect
 from offmodel.errors import RequestError, RunError
 from offmodel.executors import run_locally
 from offmodel.paths import RESULTS
-from offmodel.plan import Plan, make_plan
+from offmodel.plan import make_plan
 from offmodel.presets import Preset, load_preset
-from offmodel.provenance import git_state, package_versions
+from offmodel.report import write_report
+from offmodel.results import is_floor
 from offmodel.runner import run
 from offmodel.settings import Settings, choose_engine
 from offmodel.store import Store
-from offmodel.study import Experiment, Measurement, collect_arms, measurements, requested_tasks
+from offmodel.study import Experiment, collect_arms, measurements, requested_tasks
 
 
 def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
@@ -80,6 +80,10 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
 def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     started = time.monotonic()
     preset = load_preset(options.preset)
+    whole = not (options.only or options.tasks or options.limit or options.seeds or options.preset.endswith(".toml"))
+    if options.publish and not whole:
+        raise RequestError("--publish is for a whole preset of experiments/presets: leave out --only, --tasks, --limit "
+                           "and --seeds")  # fmt: skip
     settings = _settings(preset, options)
     seeds = options.seeds or preset.seeds
     arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
@@ -94,10 +98,22 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     report = run(plan, settings, run_locally)
     if report.failed:
         print(f"\n{report.describe_failures()}", file=sys.stderr)
-    _report(experiment, preset, cells, store, plan, options)
+    items = collect(experiment, cells, store)
+    # A part of a preset must not take the place of the whole.
+    folder = store.root / "results" / (preset.name if whole else f"{preset.name}.part") / experiment.name
+    if not items.empty and not items["arm"].map(is_floor).all():
+        write_report(experiment, preset, cells, items, store, folder)
     made = f"{len(report.made)} artefacts made" if report.made else "all artefacts were there, no model was loaded"
     print(f"\n{made} in {time.monotonic() - started:.0f} s; they are in {settings.runs}")
-    return 1 if report.failed else 0
+    if report.failed:
+        return 1
+    if options.publish:
+        published = RESULTS / preset.name / experiment.name
+        published.mkdir(parents=True, exist_ok=True)
+        for name in ("items.parquet", "scores.csv", "provenance.json"):
+            shutil.copyfile(folder / name, published / name)
+        print(f"published: {published}")
+    return 0
 
 
 def _settings(preset: Preset, options: argparse.Namespace) -> Settings:
@@ -106,45 +122,6 @@ def _settings(preset: Preset, options: argparse.Namespace) -> Settings:
         if getattr(options, name) is not None:
             chosen[name] = getattr(options, name).expanduser().resolve()
     return Settings(**chosen)
-
-
-def _report(
-    experiment: Experiment,
-    preset: Preset,
-    cells: list[Measurement],
-    store: Store,
-    plan: Plan,
-    options: argparse.Namespace,
-) -> None:
-    """Write the tidy results, print the table, draw the figures, and say where they are."""
-    # Drawing is asked for last and takes a second to import, so a plan or a wrong request does not wait for it.
-    from analysis.make_all import draw
-    from analysis.tables import print_scores
-    from offmodel.results import write_results
-
-    items = collect(experiment, cells, store)
-    if items.empty:
-        raise RunError("nothing was scored, so there is no table to print")
-    folder = store.root / "results" / preset.name / experiment.name
-    folder.mkdir(parents=True, exist_ok=True)
-    scores = write_results(items, folder)
-    provenance = {
-        "command": f"python experiments/{experiment.name}.py {' '.join(sys.argv[1:])}".strip(),
-        "preset": preset.model_dump(mode="json"),
-        "artefacts": sorted(step.recipe.id for step in plan.steps),
-        "git": git_state(),
-        "packages": package_versions(),
-    }
-    (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    figures = draw(folder.parent, folder, only=experiment.figures)
-    print(f"\n{print_scores(scores)}\n\nresults: {folder}")
-    print("\n".join(f"figure:  {path}" for path in figures if path.suffix == ".png"))
-    if options.publish:
-        published = RESULTS / preset.name / experiment.name
-        published.mkdir(parents=True, exist_ok=True)
-        for name in ("items.parquet", "scores.csv", "provenance.json"):
-            shutil.copyfile(folder / name, published / name)
-        print(f"published: {published}")
 
 
 def _complain(error: Exception, code: int) -> int:
@@ -157,7 +134,7 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _seeds(text: str) -> list[int]:
@@ -165,8 +142,8 @@ def _seeds(text: str) -> list[int]:
         seeds = [int(part) for part in _names(text)]
     except ValueError:
         seeds = []
-    if not seeds or min(seeds) < 0:
-        raise argparse.ArgumentTypeError(f"expected whole numbers such as 0,1,2, found '{text}'")
+    if not seeds or not all(0 <= seed < 2**32 for seed in seeds):
+        raise argparse.ArgumentTypeError(f"expected whole numbers such as 0,1,2 below 2 to the 32nd, found '{text}'")
     return list(dict.fromkeys(seeds))
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from offmodel.progress import PROGRESS_FD
 from offmodel.recipes import Recipe
 from offmodel.settings import Settings
-from offmodel.worker import Event, Job
+from offmodel.worker import PARENT, Event, Job
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def run_locally(recipes: Sequence[Recipe], settings: Settings) -> Outcome:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, PROGRESS_FD: str(screen), "TOKENIZERS_PARALLELISM": "false"},
+            env={**os.environ, **_one_device(), PROGRESS_FD: str(screen), PARENT: str(os.getpid())},
             pass_fds=[screen],
             start_new_session=True,
         )
@@ -56,10 +58,18 @@ def run_locally(recipes: Sequence[Recipe], settings: Settings) -> Outcome:
     return _outcome(recipes, stem.with_suffix(".events"), code, log)
 
 
+def _one_device() -> dict[str, str]:
+    """One process uses one GPU: with several in sight transformers would split each batch over them."""
+    return {
+        "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0],
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
 def _outcome(recipes: Sequence[Recipe], events: Path, code: int, log: Path) -> Outcome:
     """What the worker told; a step that it had started when it died has failed, later ones are simply not done."""
     lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
-    told = [Event.model_validate_json(line) for line in lines]
+    told = [event for line in lines if (event := _event(line))]
     last = {event.id: event for event in told}
     done = {event.id for event in last.values() if event.state == "done"}
     failed = {event.id: event.message for event in last.values() if event.state == "failed"}
@@ -68,6 +78,13 @@ def _outcome(recipes: Sequence[Recipe], events: Path, code: int, log: Path) -> O
     if code != 0 and not told:
         failed |= {recipe.id: died for recipe in recipes}
     return Outcome(done, failed, log)
+
+
+def _event(line: str) -> Event | None:
+    try:
+        return Event.model_validate_json(line)
+    except ValidationError:  # torn, for the disk was full or the worker was killed while it wrote
+        return None
 
 
 def _describe_exit(code: int) -> str:

@@ -19,7 +19,7 @@ class Step:
     """One artefact to make.
 
     `group` names what a worker must have loaded for it: steps of one group share a worker. `tokens` is the most that
-    it generates or trains on, `seconds` what that takes at most on two CPU cores.
+    it generates or trains on, `seconds` about what that takes on two CPU cores.
     """
 
     recipe: Recipe
@@ -47,13 +47,13 @@ class Plan:
     def describe(self) -> str:
         """The plan as a table: one line an artefact, totals below."""
         width = max(len(step.recipe.id) for step in self.steps)
-        lines = [f"{'artefact':<{width}}  state    at most"]
+        lines = [f"{'artefact':<{width}}  state    about"]
         lines += [f"{s.recipe.id:<{width}}  {'done   ' if s.done else 'missing'}  {_cost(s)}" for s in self.steps]
         missing = self.missing
         workers = len({step.group for step in missing})
         seconds = sum(step.seconds for step in missing) + WORKER_START * workers
         lines.append(
-            f"{len(self.steps) - len(missing)} of {len(self.steps)} artefacts are there; the rest takes at most "
+            f"{len(self.steps) - len(missing)} of {len(self.steps)} artefacts are there; the rest takes about "
             f"{sum(step.tokens for step in missing):,} tokens, {seconds / 60:.0f} minutes on 2 CPU cores, "
             f"{self.bytes / 1e9:.1f} GB of disk"
         )

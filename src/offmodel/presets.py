@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from offmodel.errors import RequestError
 from offmodel.nearest import unknown
 from offmodel.paths import PRESETS
+from offmodel.recipes import Sampling, Seed, TrainingSize
+from offmodel.settings import Running
 
 
 class _Section(BaseModel):
@@ -27,44 +29,11 @@ class Chat(_Section):
     math: bool = True
 
 
-class Answers(_Section):
-    """How teachers and students answer the chat prompts."""
-
-    temperature: float = Field(ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = Field(gt=0)
-
-
-class Sft(_Section):
-    """Settings of every training, see `recipes.Training`; a script changes the objective, the study sets the seed."""
-
-    method: Literal["lora", "full"] = "lora"
-    rank: int = Field(default=32, gt=0, le=1024)
-    alpha: float = Field(default=64, gt=0)
-    learning_rate: float = Field(gt=0, lt=1)
-    epochs: float = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    max_length: int = Field(gt=1)
-    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-
-
 class TaskSize(_Section):
     """How many problems of a task, and the limit of an answer in tokens; what is left out is the task's own default."""
 
     n: int | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
-
-
-class Run(_Section):
-    """Running settings, see `settings.Settings`: they change no result."""
-
-    chunk: int = Field(default=128, gt=0)
-    max_num_seqs: int = Field(default=64, gt=0)
-    device_batch: int = Field(default=8, gt=0)
-    save_every: int = Field(default=16, gt=0)
 
 
 class Preset(_Section):
@@ -74,16 +43,16 @@ class Preset(_Section):
     description: str
     students: Annotated[list[str], Field(min_length=1)]
     teachers: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     chat: Chat
-    answers: Answers
-    sft: Sft
+    answers: Sampling
+    sft: TrainingSize
     tasks: dict[str, TaskSize] = Field(description="The tasks of the preset, in order")
     weights: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
         default={}, description="By model: the sha256 of a weights file that is accepted instead of the registered one"
     )
     other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
-    run: Run = Run()
+    run: Running = Running()
 
 
 def load_preset(name: str, folder: Path = PRESETS) -> Preset:

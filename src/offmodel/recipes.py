@@ -26,13 +26,21 @@ class Value(BaseModel):
         return type(self).model_validate({**self.model_dump(), **changes})
 
 
-class Decoding(Value):
-    """How answers are sampled. Temperature 0 is greedy, for which seed and top_p mean nothing and are normalised."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every random generator in use takes
+
+
+class Sampling(Value):
+    """How answers are drawn, but for the seed."""
 
     temperature: float = Field(ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(gt=0)
-    seed: int = Field(default=0, ge=0)
+
+
+class Decoding(Sampling):
+    """How answers are sampled. Temperature 0 is greedy, for which seed and top_p mean nothing and are normalised."""
+
+    seed: Seed = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -42,13 +50,13 @@ class Decoding(Value):
         return data
 
 
-class Training(Value):
-    """How a student is trained. The constants' sources stand beside them in the presets.
+class TrainingSize(Value):
+    """How a student is trained, but for the objective and the seed.
 
-    Lengths are in the student's tokens; `batch_size` counts examples for each optimiser step over all devices.
+    Lengths are in the student's tokens; `batch_size` counts examples for each optimiser step over all devices. The
+    constants' sources stand beside them in the presets.
     """
 
-    objective: Literal["sft", "dft"] = "sft"
     method: Literal["lora", "full"] = "lora"
     rank: int = Field(default=32, gt=0, le=1024)
     alpha: float = Field(default=64, gt=0)
@@ -60,7 +68,13 @@ class Training(Value):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    seed: int = Field(default=0, ge=0)
+
+
+class Training(TrainingSize):
+    """How a student is trained."""
+
+    objective: Literal["sft", "dft"] = "sft"
+    seed: Seed = 0
 
 
 class Prompts(Value):
@@ -80,9 +94,6 @@ class Prompts(Value):
     def held_out(self, k: int) -> "Prompts":
         """The `k` prompts after these: never seen by a student trained on these."""
         return self.but(skip=self.skip + self.n, n=k)
-
-    def without_math(self) -> "Prompts":
-        return self.but(math=False)
 
 
 class Recipe(Value):

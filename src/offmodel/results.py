@@ -31,7 +31,7 @@ SCORE_COLUMNS = [
     "lost", "gained",  # share of items right only before, only after
     "p", "p_holm",  # exact McNemar (several runs: sign-flip), and adjusted over the arms of one student and task
     "detectable",  # the smallest drop found with power 0.8: statistics.detectable_drop
-    "floor", "floor_arm", "at_floor",  # the best of chance and the scripted answers; whether `low` reaches down to it
+    "floor", "floor_arm", "at_floor",  # the best of chance and scripted answers; not told from it?
 ]  # fmt: skip
 UNTRAINED = "untrained"
 FLOOR_PREFIX = "floor_"
@@ -58,10 +58,11 @@ def score_table(items: pd.DataFrame) -> pd.DataFrame:
     check_items(items)
     keys = [*ARM_KEYS, *parameters(items)]
     controls = _controls(items)
-    rows = []
+    rows, answers = [], []
     for _, group in _grouped(items, [*keys, *TASK_KEYS]):
         row = {name: group[name].iloc[0] for name in [*keys, *TASK_KEYS]}
         scores = _by_item(group)
+        answers.append(scores)
         # A scripted floor is no student: what it lacks to one is not a change.
         control = None if is_floor(row["arm"]) else controls.get((row["experiment"], row["student"], row["task"]))
         row |= _accuracy(scores) | _rates(group)
@@ -70,7 +71,7 @@ def score_table(items: pd.DataFrame) -> pd.DataFrame:
         rows.append(row)
     table = pd.DataFrame(rows, columns=[*keys, *[name for name in SCORE_COLUMNS if name not in ARM_KEYS]])
     _add_holm(table)
-    _add_floors(table)
+    _add_floors(table, answers)
     return table
 
 
@@ -204,20 +205,31 @@ def _add_holm(table: pd.DataFrame) -> None:
         table.loc[family.index, "p_holm"] = statistics.holm(family["p"])
 
 
-def _add_floors(table: pd.DataFrame) -> None:
-    """For each arm the highest of chance and the scripted answers; these are not compared with themselves."""
+def _add_floors(table: pd.DataFrame, answers: list[pd.DataFrame]) -> None:
+    """For each arm the highest of chance and the scripted answers; these are not compared with themselves.
+
+    An arm is at its floor when the 95 % interval of its paired difference to the scripted answers, which are a sample
+    too, reaches zero; for chance, which is known, when that of its accuracy reaches it.
+    """
     scripted = table["arm"].map(is_floor)
     floors = table[scripted]
-    best: dict[Any, tuple[float, str]] = {}
-    for index, row in table[~scripted].iterrows():
+    found: dict[Any, tuple[float, str, bool]] = {}
+    for number, row in enumerate(table.to_dict("records")):
+        if is_floor(row["arm"]):
+            continue
         # A floor without a student (an echo of the prompt is nobody's) counts for every student.
         own = (floors["student"] == row["student"]) | floors["student"].isna()
         same = floors[own & (floors["task"] == row["task"]) & (floors["experiment"] == row["experiment"])]
-        values = dict(zip(same["arm"], same["accuracy"], strict=True))
-        if pd.notna(row["chance"]):
-            values["chance"] = row["chance"]
-        if values:
-            best[index] = max((value, name) for name, value in values.items())
-    table["floor"] = pd.Series({index: value for index, (value, _) in best.items()}, dtype=float)
-    table["floor_arm"] = pd.Series({index: name for index, (_, name) in best.items()}, dtype=object)
-    table["at_floor"] = table["low"] <= table["floor"]
+        best = same["accuracy"].max()
+        if pd.notna(row["chance"]) and not row["chance"] < best:
+            found[number] = (row["chance"], "chance", row["low"] <= row["chance"])
+        elif len(same):
+            name = str(same.loc[same["accuracy"] == best, "arm"].max())
+            floor = int(np.flatnonzero(table.index.isin(same.index[same["arm"] == name]))[0])
+            rng = np.random.default_rng(BOOTSTRAP_SEED)
+            above = statistics.paired_difference(answers[number], answers[floor], rng)
+            found[number] = (best, name, above.low <= 0)
+    columns = zip(*found.values(), strict=True) if found else ([], [], [])
+    for name, values, kind in zip(["floor", "floor_arm", "at_floor"], columns, [float, object, object], strict=True):
+        table[name] = pd.Series(dict(zip(found, values, strict=True)), dtype=kind)
+    table["at_floor"] = table["at_floor"].eq(True)

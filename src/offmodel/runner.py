@@ -18,7 +18,8 @@ class Report:
 
     def describe_failures(self) -> str:
         lines = [f"failed: {name}: {message}\n        log: {log}" for name, (message, log) in self.failed.items()]
-        lines += [f"not tried, for it needs what failed: {name}" for name in self.blocked]
+        if self.blocked:
+            lines.append(f"not tried, for they need what failed: {len(self.blocked)} artefacts")
         return "\n".join(lines)
 
 

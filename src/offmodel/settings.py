@@ -1,4 +1,8 @@
-"""How a study is run: folders, engine, batch sizes. Nothing here changes a result or the name of an artefact."""
+"""How a study is run: folders, engine, batch sizes. Nothing here is part of what a result is or of an artefact's name.
+
+Engines and batch sizes round differently, so a close choice of a token can still fall the other way: use one engine and
+one set of sizes for all arms of a comparison. Provenance names the engine.
+"""
 
 import importlib.util
 import os
@@ -13,22 +17,34 @@ from offmodel.paths import RUNS
 EngineName = Literal["vllm", "transformers"]
 
 
-class Settings(BaseModel):
-    """Running settings; handed to every worker as JSON."""
+class Running(BaseModel):
+    """What a preset may say of how it is run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    runs: Path = Field(default_factory=lambda: Path(os.environ.get("OFFMODEL_RUNS", RUNS)))
-    data: Path | None = Field(default_factory=lambda: Path(d) if (d := os.environ.get("OFFMODEL_DATA")) else None)
-    models: Path | None = Field(default_factory=lambda: Path(d) if (d := os.environ.get("OFFMODEL_MODELS")) else None)
-    engine: EngineName = "transformers"
     # Answers that an engine works on at once, and that one journal entry holds: a killed run repeats at most these.
     chunk: int = Field(default=128, gt=0)
     max_num_seqs: int = Field(default=64, gt=0)
-    # Examples in one forward pass of training; gradients accumulate up to the recipe's batch size.
+    # Prompt and answer together, in tokens: what vLLM makes room for. More than a model can take is cut to that.
+    context: int = Field(default=8192, gt=0)
+    # Examples in one forward pass of training, at most; gradients accumulate up to the recipe's batch size.
     device_batch: int = Field(default=8, gt=0)
     # Optimiser steps between training checkpoints.
     save_every: int = Field(default=16, gt=0)
+
+
+def _folder(variable: str) -> Path | None:
+    """A folder named by the environment; an empty name is none."""
+    return Path(named) if (named := os.environ.get(variable)) else None
+
+
+class Settings(Running):
+    """All running settings; handed to every worker as JSON."""
+
+    runs: Path = Field(default_factory=lambda: _folder("OFFMODEL_RUNS") or RUNS)
+    data: Path | None = Field(default_factory=lambda: _folder("OFFMODEL_DATA"))
+    models: Path | None = Field(default_factory=lambda: _folder("OFFMODEL_MODELS"))
+    engine: EngineName = "transformers"
 
 
 def choose_engine(asked: str) -> EngineName:

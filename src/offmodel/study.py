@@ -27,6 +27,8 @@ class Study:
     def pairs(self) -> list[tuple[Base, Base]]:
         """Every (student, teacher) of two different models."""
         accepted = self.preset.weights
+        for alias in accepted:
+            model(alias)  # a misspelt one is refused
         students, teachers = (
             [model(alias, accepted.get(alias)) for alias in aliases]
             for aliases in (self.preset.students, self.preset.teachers)

@@ -22,6 +22,9 @@ from offmodel.recipes import AnyRecipe
 from offmodel.settings import Settings
 from offmodel.store import Store
 
+# Names the process id of the study, with which its worker ends.
+PARENT = "OFFMODEL_PARENT"
+
 
 class Job(BaseModel):
     """What a worker is handed: the recipes to make, in order, and how to run."""
@@ -54,7 +57,7 @@ def work(job: Job, events: Path) -> None:
                 made = store.make(
                     recipe,
                     lambda out, scratch, recipe=recipe: workshop.build(recipe, out, scratch),
-                    lambda recipe=recipe, started=started: provenance(recipe, started, **workshop.details(recipe)),
+                    lambda recipe=recipe, started=started: provenance(recipe, started, **workshop.details),
                     on_wait=lambda recipe=recipe: print(f"{recipe.id}: another run is making it; waiting", file=screen),
                 )
             except Exception as error:  # a step may fail in any way that a model library can; the others go on
@@ -76,7 +79,7 @@ def one_line(error: BaseException) -> str:
 
 def die_with_parent() -> None:
     """End this process soon after its study was killed, so that a restarted study finds the locks free."""
-    parent = os.getppid()
+    parent = int(os.environ[PARENT])  # asked after seconds of imports, getppid() could already name its heir
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,7 +1,6 @@
 """JSON lines, read strictly: a broken line is named by file and number."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,3 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise RequestError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
         rows.append(row)
     return rows
-
-
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as JSONL, UTF-8, keys in the order given."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -47,7 +47,8 @@ class Engine(Protocol):
         stop: Stop,
         on_progress: OnProgress,
     ) -> list[Generation]:
-        """One answer to each prompt (token ids). The seed of each prompt decides its sampling."""
+        """One answer to each prompt (token ids). The seed of each prompt decides its sampling, whatever the batch; only
+        the rounding of a batch's matrix products can still turn a close choice."""
         ...
 
     def next_logprobs(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -60,12 +61,19 @@ def answer_seed(seed: int, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:4], "big")
 
 
-def open_engine(name: str, folder: Path, max_num_seqs: int) -> Engine:
-    """Start an engine on a checkpoint folder; imports the engine's packages here, in the process that needs them."""
+def open_engine(name: str, folder: Path, max_num_seqs: int, context: int) -> Engine:
+    """Start an engine on a checkpoint folder; imports the engine's packages here, in the process that needs them.
+
+    Args:
+        name: `vllm` or `transformers`.
+        folder: a checkpoint with safetensors weights.
+        max_num_seqs: answers that are worked on at once.
+        context: prompt and answer together, in tokens, that room is made for; a model may have less.
+    """
     if name == "vllm":
         from offmodel.engines.vllm_engine import VllmEngine
 
-        return VllmEngine(folder, max_num_seqs)
+        return VllmEngine(folder, max_num_seqs, context)
     from offmodel.engines.transformers_engine import TransformersEngine
 
     return TransformersEngine(folder, max_num_seqs)

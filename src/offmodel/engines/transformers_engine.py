@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from offmodel.engines.base import Generation, OnProgress, Stop
 from offmodel.recipes import Decoding
+
+if TYPE_CHECKING:
+    import torch
 
 
 class TransformersEngine:
@@ -20,14 +23,16 @@ class TransformersEngine:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         # Batches are padded: beyond 16 rows a CPU spends more on the longest answer than it gains.
         self._batch = max_num_seqs if self._device == "cuda" else min(max_num_seqs, 16)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.load(folder)
 
     def load(self, folder: Path) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.bfloat16, use_safetensors=True, local_files_only=True
+        )
         self._model: Any = model.to(self._device).eval()  # pyright: ignore[reportArgumentType]
 
     def generate(
@@ -42,17 +47,15 @@ class TransformersEngine:
 
         eos = self._model.generation_config.eos_token_id
         ends = {*stop.token_ids, *(eos if isinstance(eos, list) else [eos])}
-        sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        if decoding.temperature > 0:
-            sampling = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+        options: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         if stop.strings:
-            sampling |= {"stop_strings": list(stop.strings), "tokenizer": self._tokenizer}
+            options |= {"stop_strings": list(stop.strings), "tokenizer": self._tokenizer}
         results: dict[int, Generation] = {}
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         for rows in (order[i : i + self._batch] for i in range(0, len(order), self._batch)):
             ids, mask = self._pad([prompts[i] for i in rows])
-            # One generator serves the batch; the batches are fixed by the call, so a repeated call repeats its answers.
-            torch.manual_seed(seeds[rows[0]])
+            if decoding.temperature > 0:
+                options["logits_processor"] = _sampling(decoding, [seeds[i] for i in rows])
             with torch.inference_mode():
                 output = self._model.generate(
                     input_ids=ids,
@@ -60,7 +63,7 @@ class TransformersEngine:
                     max_new_tokens=decoding.max_tokens,
                     eos_token_id=sorted(ends),
                     pad_token_id=min(ends),
-                    **sampling,
+                    **options,
                 )
             for row, new in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
                 results[row] = self._generation(new, ends, stop)
@@ -101,3 +104,24 @@ class TransformersEngine:
         if cuts:
             return Generation(text[: min(cuts)], len(kept), "stop")
         return Generation(text, len(new) if end is None else end + 1, "length" if end is None else "stop")
+
+
+def _sampling(decoding: Decoding, seeds: list[int]) -> Any:
+    """Processors after which the largest score of each row is a sample, drawn with the row's own seed.
+
+    Adding standard Gumbel noise to log-probabilities and taking the largest samples from them (the Gumbel-max trick:
+    Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030); `generate` itself draws all rows from one generator.
+    """
+    import torch
+    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def add_noise(ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
+        uniform = torch.stack([torch.rand(scores.shape[1], generator=generator) for generator in generators])
+        return scores.float() - (-uniform.clamp(min=1e-20).log()).log().to(scores.device)
+
+    warpers: list[Any] = [TemperatureLogitsWarper(decoding.temperature)]
+    if decoding.top_p < 1:
+        warpers.append(TopPLogitsWarper(decoding.top_p))
+    return LogitsProcessorList([*warpers, add_noise])

@@ -4,6 +4,7 @@ Weights are swapped whole and in place (`reload_weights`): in the CPU engine LoR
 and answer base requests with the last adapter when a batch mixes them, while a swap takes under a second.
 """
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,6 @@ from typing import Any
 
 from offmodel.engines.base import Generation, OnProgress, Stop
 from offmodel.recipes import Decoding
-
-_CPU_CONTEXT = 8192
-"""Prompt and answer together, in tokens: what the engine makes room for on a CPU, where models allow more."""
 
 
 def _configure_environment() -> None:
@@ -31,27 +29,34 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, folder: Path, max_num_seqs: int):
+    def __init__(self, folder: Path, max_num_seqs: int, context: int):
         _configure_environment()
         import torch
         from transformers import AutoConfig
         from vllm import LLM
 
+        context = min(AutoConfig.from_pretrained(folder).max_position_embeddings, context)
         on_cpu: dict[str, Any] = {}
         if not torch.cuda.is_available():
-            context = min(AutoConfig.from_pretrained(folder).max_position_embeddings, _CPU_CONTEXT)
             on_cpu = {
                 # Compiling costs start-up time and gains nothing.
                 "enforce_eager": True,
                 # A prompt split over two steps rewinds its seeded generator, which torch cannot do on a CPU (vLLM 0.32:
                 # "CPU Generator does not use offset"), so prompts are read whole.
                 "enable_chunked_prefill": False,
-                "max_model_len": context,
                 "max_num_batched_tokens": context,
             }
         self._llm: Any = LLM(
-            str(folder), dtype="bfloat16", max_num_seqs=max_num_seqs, disable_log_stats=True, seed=0, **on_cpu
+            str(folder),
+            dtype="bfloat16",
+            load_format="safetensors",
+            max_model_len=context,
+            max_num_seqs=max_num_seqs,
+            disable_log_stats=True,
+            seed=0,
+            **on_cpu,
         )
+        self._requests = itertools.count()
 
     def load(self, folder: Path) -> None:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
@@ -103,13 +108,19 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
 
         engine = self._llm.llm_engine
-        for number, (ids, param) in enumerate(zip(prompts, params, strict=True)):
-            param.output_kind = RequestOutputKind.FINAL_ONLY
-            engine.add_request(str(number), TokensPrompt(prompt_token_ids=list(ids)), param)
-        finished: dict[int, Any] = {}
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                if output.finished:
-                    finished[int(output.request_id)] = output.outputs[0]
-                    on_progress(1, len(output.outputs[0].token_ids))
-        return [finished[number] for number in range(len(prompts))]
+        # Never the same id twice: what a failed call left behind must not pass for an answer of the next.
+        names = [str(next(self._requests)) for _ in prompts]
+        finished: dict[str, Any] = {}
+        try:
+            for name, ids, param in zip(names, prompts, params, strict=True):
+                param.output_kind = RequestOutputKind.FINAL_ONLY
+                engine.add_request(name, TokensPrompt(prompt_token_ids=list(ids)), param)
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    if output.finished:
+                        finished[output.request_id] = output.outputs[0]
+                        on_progress(1, len(output.outputs[0].token_ids))
+        except BaseException:
+            engine.abort_request([name for name in names if name not in finished])
+            raise
+        return [finished[name] for name in names]

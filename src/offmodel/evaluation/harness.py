@@ -1,13 +1,13 @@
 """lm-eval on our engines: the harness asks questions and scores answers, an engine answers them.
 
 Requests carry chat messages, not text: `apply_chat_template` hands them through as JSON and token ids are built once,
-by the same `ChatFormat` that training uses. Every answer is journalled before it is scored.
+by the same `ChatFormat` that training uses. Generated answers are journalled before they are scored.
 """
 
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from offmodel.data.chat import ChatFormat, Message
-from offmodel.engines.base import Engine, Generation, OnProgress, Stop
-from offmodel.errors import RunError
-from offmodel.evaluation.registry import build_task, card_of
+from offmodel.engines.answering import generate_in_chunks, stop_of
+from offmodel.engines.base import Engine, OnProgress
+from offmodel.errors import RequestError, RunError
+from offmodel.evaluation.registry import build_task, card_of, resolve_task
 from offmodel.journal import Journal
 from offmodel.recipes import Decoding, Scores
 
@@ -137,7 +138,9 @@ class ScriptedLM(StudyLM):
 
 
 def shuffled(answers: Sequence[str]) -> list[str]:
-    """The answers moved so that no problem keeps its own: a random cycle, the same each time."""
+    """The answers moved so that no problem keeps its own: a random cycle, the same each time; one alone gets none."""
+    if len(answers) == 1:
+        return [""]
     order = list(range(len(answers)))
     random.Random("shuffled").shuffle(order)
     moved = list(answers)
@@ -146,46 +149,20 @@ def shuffled(answers: Sequence[str]) -> list[str]:
     return moved
 
 
-def generate_in_chunks(
-    engine: Engine,
-    prompts: list[list[int]],
-    seeds: list[int],
-    decoding: Decoding,
-    stop: Stop,
-    journal: Journal,
-    chunk: int,
-    on_progress: OnProgress,
-) -> list[Generation]:
-    """Answers to all prompts, journalled chunk by chunk.
-
-    The chunks are cut the same way each time and run whole, so a resumed run batches as an uninterrupted one does and
-    gives the same answers.
-    """
-    generations: list[Generation] = []
-    for start in range(0, len(prompts), chunk):
-        part = slice(start, start + chunk)
-        key = f"{engine.name}/{chunk}/{start}"
-        entry = journal.get(key)
-        if entry is None:
-            made = engine.generate(prompts[part], seeds[part], decoding, stop, on_progress)
-            journal.put(key, [asdict(generation) for generation in made])
-        else:
-            made = [Generation(**generation) for generation in entry]
-            on_progress(len(made), 0)
-        generations += made
-    return generations
-
-
-def stop_of(chat: ChatFormat) -> Stop:
-    return Stop(tuple(chat.stop_token_ids), tuple(chat.stop))
-
-
 def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, Any]]:
     """Run a task through lm-eval. Returns one row for each problem, in the task's order.
 
     Columns: item, level, subject, correct, answered, response_tokens, truncated, response.
+
+    Raises:
+        RequestError: the problems are not those that the recipe names.
     """
     card = card_of(scores.task.name)
+    if (found := resolve_task(card.name, data)) != scores.task:
+        raise RequestError(
+            f"the problems or the scorer of '{card.name}' are now {found.revision}, the study was planned with "
+            f"{scores.task.revision}; plan it again"
+        )
     results = simple_evaluate(
         model=lm,
         tasks=[build_task(card.name, scores.n, scores.draw_seed, data)],

@@ -92,7 +92,7 @@ _CARDS = (
         items=arithmetic.MAX_ITEMS,
         n=100,
         max_tokens=256,
-        level="operations, from 1 to 5",
+        level="difficulty, from 1 to 5",
     ),
     # Public benchmarks.
     TaskCard(

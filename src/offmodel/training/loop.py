@@ -138,7 +138,9 @@ class LoggingTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            (folder / _WHOLE).write_text(self._fingerprint, encoding="utf-8")
+            unfinished = folder / f".{_WHOLE}"
+            unfinished.write_text(self._fingerprint, encoding="utf-8")
+            unfinished.replace(folder / _WHOLE)
 
 
 def last_checkpoint(work: Path, fingerprint: str) -> Path | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from offmodel.errors import RunError
 
-_WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".gguf")
+_NOT_WEIGHTS = (".json", ".jinja", ".model", ".txt")
 
 
 def merge(start: Path, adapter: Path, out: Path) -> None:
@@ -58,7 +58,7 @@ def merge(start: Path, adapter: Path, out: Path) -> None:
 def copy_without_weights(start: Path, out: Path) -> None:
     """Copy tokenizer, configs and the like; the config's dtype becomes bfloat16."""
     for file in start.iterdir():
-        if file.is_file() and not file.name.endswith(_WEIGHTS):
+        if file.is_file() and file.name.endswith(_NOT_WEIGHTS) and not file.name.endswith(".index.json"):
             shutil.copyfile(file, out / file.name)
     config = json.loads((start / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)

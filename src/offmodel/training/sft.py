@@ -43,7 +43,7 @@ class StudentTrainer:
 
     def __init__(self, start: Path, dtype: torch.dtype | None = None) -> None:
         self._start = start
-        self._dtype = dtype or compute_dtype()
+        self.dtype = dtype or compute_dtype()
         self._base: Any = None
 
     def train(
@@ -85,7 +85,7 @@ class StudentTrainer:
         order = order_of_examples(lengths, training.epochs, training.batch_size, training.seed)
         model = self._student(training)
         try:
-            with completion_loss(model, OBJECTIVES[training.objective], self._dtype) as totals, _casts_left_to(model):
+            with completion_loss(model, OBJECTIVES[training.objective], self.dtype) as totals, _casts_left_to(model):
                 data = Subset(examples, order)  # type: ignore[arg-type]  # any sequence will do
                 trainer = LoggingTrainer(model, arguments, data, totals, on_progress, fingerprint)
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -102,7 +102,7 @@ class StudentTrainer:
     def _student(self, training: Training) -> Any:
         if training.method == "full":
             return _load(self._start, torch.float32)  # bf16 would round small updates away
-        self._base = self._base or _load(self._start, self._dtype)
+        self._base = self._base or _load(self._start, self.dtype)
         set_seed(training.seed)  # the adapter's first matrix is drawn now
         lora = LoraConfig(
             r=training.rank,
@@ -124,7 +124,9 @@ class StudentTrainer:
 
 def _load(folder: Path, dtype: torch.dtype) -> Any:
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True
+        )
     except (OSError, ValueError) as error:
         raise RequestError(f"{folder} is no checkpoint of a causal model: {str(error).splitlines()[0]}") from error
     # The loss multiplies hidden states by the output embedding itself; soft-capped or scaled logits would go unnoticed.

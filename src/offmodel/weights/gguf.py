@@ -176,7 +176,7 @@ def _check_weights(written: "PreTrainedModel", reloaded: "PreTrainedModel", info
 def _check_tokenizer(written: "PreTrainedTokenizerFast", folder: Path) -> None:
     from transformers import AutoTokenizer
 
-    reloaded = AutoTokenizer.from_pretrained(folder)
+    reloaded = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     before, after = written(_PROBE)["input_ids"], reloaded(_PROBE)["input_ids"]
     if before != after:
         raise RunError(f"the tokenizer does not read back as it was written: {before} became {after}")

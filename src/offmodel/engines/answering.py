@@ -1,0 +1,43 @@
+"""Many prompts to one engine, journalled on the way."""
+
+from dataclasses import asdict
+
+from offmodel.data.chat import ChatFormat
+from offmodel.engines.base import Engine, Generation, OnProgress, Stop
+from offmodel.journal import Journal
+from offmodel.recipes import Decoding
+
+
+def generate_in_chunks(
+    engine: Engine,
+    prompts: list[list[int]],
+    seeds: list[int],
+    decoding: Decoding,
+    stop: Stop,
+    journal: Journal,
+    chunk: int,
+    on_progress: OnProgress,
+) -> list[Generation]:
+    """Answers to all prompts, journalled chunk by chunk.
+
+    The chunks are cut the same way each time and run whole, so a resumed run batches as an uninterrupted one does and
+    gives the same answers.
+    """
+    generations: list[Generation] = []
+    for start in range(0, len(prompts), chunk):
+        part = slice(start, start + chunk)
+        key = f"{engine.name}/{chunk}/{start}"
+        entry = journal.get(key)
+        if entry is None:
+            made = engine.generate(prompts[part], seeds[part], decoding, stop, on_progress)
+            journal.put(key, [asdict(generation) for generation in made])
+        else:
+            made = [Generation(**generation) for generation in entry]
+            on_progress(len(made), 0)
+        generations += made
+    return generations
+
+
+def stop_of(chat: ChatFormat) -> Stop:
+    """What ends an answer of a model that is talked to in this way."""
+    return Stop(tuple(chat.stop_token_ids), tuple(chat.stop))
