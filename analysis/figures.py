@@ -10,18 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures_style import f6_style
 from analysis.layout import CAPTION_SIZE, Margins, axes_width, panels, spread, text_width
-from analysis.load import Results
+from analysis.load import NothingToDrawError, Results
 from analysis.style import BLACK, COLUMN_WIDTH, GREY, PAGE_WIDTH, RC, condition, details, in_order
-from offmodel.errors import RequestError
 from offmodel.results import ARM_KEYS, UNTRAINED, is_floor, level_table, parameters
 
 SIGNIFICANT = 0.05
 _LABEL = RC["ytick.labelsize"]
-
-
-class NothingToDrawError(RequestError):
-    """These results lack what the figure shows."""
 
 
 def _styled(draw: Callable[[Results], Figure]) -> Callable[[Results], Figure]:
@@ -127,6 +123,7 @@ def f2_by_level(results: Results) -> Figure:
 FIGURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
     "F1": ("01_degradation", f1_degradation),
     "F2": ("01_degradation", f2_by_level),
+    "F6": ("01_degradation", lambda results: f6_style(results.style)),
 }
 
 

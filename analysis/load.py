@@ -10,12 +10,21 @@ from offmodel.paths import RESULTS
 from offmodel.results import score_table
 
 
+class NothingToDrawError(RequestError):
+    """These results lack what the figure shows."""
+
+
 @dataclass(frozen=True)
 class Results:
-    """`items`: a row per arm × seed × item × sample. `scores`: a row per arm × task. Columns: `offmodel.results`."""
+    """`items`: a row per arm × seed × item × sample. `scores`: a row per arm × task. Columns: `offmodel.results`.
+
+    `style`: a row per answer and the teacher that it is compared with (`offmodel.style`); None where no style was
+    measured.
+    """
 
     items: pd.DataFrame
     scores: pd.DataFrame
+    style: pd.DataFrame | None = None
 
 
 def load(preset: str | Path, experiment: str) -> Results:
@@ -32,8 +41,10 @@ def load(preset: str | Path, experiment: str) -> Results:
     command = f"python experiments/{experiment}.py --preset {folder.name}"
     if not path.is_file():
         raise RequestError(f"there is no {path}; `{command}` makes it")
+    style = path.with_name("style.parquet")
     try:
         items = pd.read_parquet(path)
+        measured = pd.read_parquet(style) if style.is_file() else None
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot read {path} ({error}); delete it and make it again: `{command}`") from error
-    return Results(items, score_table(items))
+        raise RequestError(f"cannot read {path.parent} ({error}); delete it and make it again: `{command}`") from error
+    return Results(items, score_table(items), measured)

@@ -7,8 +7,8 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from analysis.figures import FIGURES, NothingToDrawError
-from analysis.load import Results, load
+from analysis.figures import FIGURES
+from analysis.load import NothingToDrawError, Results, load
 from analysis.style import RC
 from offmodel.errors import RequestError, RunError
 from offmodel.paths import RESULTS

@@ -43,7 +43,7 @@ def batches(made: Plan) -> list[list[str]]:
 
 
 def test_the_experiment_names_itself() -> None:
-    assert (EXPERIMENT.name, EXPERIMENT.number, EXPERIMENT.figures) == ("01_degradation", 1, ("F1", "F2"))
+    assert (EXPERIMENT.name, EXPERIMENT.number, EXPERIMENT.figures) == ("01_degradation", 1, ("F1", "F2", "F6"))
     assert EXPERIMENT.question.startswith("01 · ")
 
 

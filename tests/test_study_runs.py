@@ -32,7 +32,7 @@ def test_it_ends_with_a_table_and_figures(finished) -> None:
     for word in ("untrained", "on_model_sft", "off_model_sft", "off_model_dft", "floor", "Arithmetic"):
         assert word in printed
     figures = [Path(line.split()[-1]) for line in printed.splitlines() if line.startswith("figure:")]
-    assert {path.name for path in figures} == {"F1.png", "F2.png"}
+    assert {path.name for path in figures} == {"F1.png", "F2.png", "F6.png"}
     assert all(path.is_file() for path in figures)
     items = results(runs)
     assert set(items.groupby("task").item.nunique().items()) == {

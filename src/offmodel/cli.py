@@ -110,8 +110,9 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     if options.publish:
         published = RESULTS / preset.name / experiment.name
         published.mkdir(parents=True, exist_ok=True)
-        for name in ("items.parquet", "scores.csv", "provenance.json"):
-            shutil.copyfile(folder / name, published / name)
+        for path in folder.iterdir():
+            if path.suffix in (".parquet", ".csv", ".json"):  # figures are drawn from these
+                shutil.copyfile(path, published / path.name)
         print(f"published: {published}")
     return 0
 

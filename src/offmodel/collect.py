@@ -1,4 +1,4 @@
-"""From finished scores to the tidy table that statistics, figures and notebooks read."""
+"""From finished artefacts to the tidy tables that statistics, figures and notebooks read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 
 from offmodel.evaluation.registry import TASKS
-from offmodel.recipes import Trained
+from offmodel.recipes import Base, Trained
 from offmodel.store import Store
 from offmodel.study import Experiment, Measurement
 
 
 def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
-    """One row for each arm, seed, task and problem; the columns are the results contract of `analysis.load`.
+    """One row for each arm, seed, task and problem: the columns of `offmodel.results`, and `response`, the answer.
 
     Cells whose scores are not finished are left out.
     """
@@ -20,7 +20,7 @@ def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) 
     for cell in cells:
         if not store.is_done(cell.scores):
             continue
-        items = pd.read_parquet(store.folder(cell.scores) / "items.parquet").drop(columns=["response"])
+        items = pd.read_parquet(store.folder(cell.scores) / "items.parquet")
         card = TASKS[cell.task.task.name]
         columns = {
             "experiment": experiment.name,
@@ -37,6 +37,21 @@ def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) 
         }
         frames.append(items.assign(**columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def chat_answers(cells: Sequence[Measurement], store: Store) -> dict[str, pd.DataFrame]:
+    """By alias, what each untrained model answered to the chat prompts that the arms were trained on.
+
+    Columns: those of `completions.parquet`. The answers of several seeds follow each other.
+    """
+    found: dict[str, dict[str, pd.DataFrame]] = {}
+    for cell in cells:
+        if isinstance(cell.arm.model, Trained):
+            data = cell.arm.model.data
+            if isinstance(data.model, Base) and store.is_done(data):
+                answers = found.setdefault(data.model.alias, {})
+                answers[data.id] = pd.read_parquet(store.folder(data) / "completions.parquet")
+    return {alias: pd.concat(answers.values(), ignore_index=True) for alias, answers in found.items()}
 
 
 def _described(cell: Measurement) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""What a study leaves when it ends: the tidy results, where they came from, the printed table, the figures."""
+"""What a study leaves when it ends: the tidy results, where they came from, the printed table, the figures.
+
+`items.parquet` and `scores.csv` (see `offmodel.results`), `answers.parquet` (what was answered, by arm, seed, task and
+item), `style.parquet` (see `offmodel.style`), `provenance.json`.
+"""
 
 import json
 from collections.abc import Sequence
@@ -6,11 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from offmodel.collect import chat_answers
+from offmodel.errors import RunError
 from offmodel.presets import Preset
 from offmodel.provenance import of_results
-from offmodel.results import write_results
+from offmodel.results import ARM_KEYS, RUN_KEYS, is_floor, parameters, write_results
 from offmodel.store import Store
 from offmodel.study import Experiment, Measurement
+from offmodel.style import style_table
+
+_ANSWER = [*ARM_KEYS, *RUN_KEYS, "task", "item", "response"]
 
 
 def write_report(
@@ -30,7 +39,9 @@ def write_report(
     from analysis.make_all import draw
     from analysis.tables import print_scores
 
-    scores = write_results(items, folder)
+    scores = write_results(items.drop(columns="response"), folder)
+    items[[*_ANSWER, *parameters(items.drop(columns="response"))]].to_parquet(folder / "answers.parquet", index=False)
+    _write_style(items, chat_answers(cells, store), folder / "style.parquet")
     provenance = {
         "command": f"python experiments/{experiment.name}.py --preset {preset.name}",
         "preset": preset.model_dump(mode="json"),
@@ -45,3 +56,13 @@ def write_report(
         print(f"\nwarning: answers of {' and '.join(engines)} are compared here; they round differently")
     print(f"\nresults: {folder}")
     print("\n".join(f"figure:  {path}" for path in figures if path.suffix == ".png"))
+
+
+def _write_style(items: pd.DataFrame, chats: dict[str, pd.DataFrame], path: Path) -> None:
+    """Measure the style of all generated answers; a study too small for that has no style, and says so."""
+    path.unlink(missing_ok=True)
+    generated = items[(items["kind"] == "generate") & ~items["arm"].map(is_floor)]
+    try:
+        style_table(generated, chats).to_parquet(path, index=False)
+    except RunError as reason:
+        print(f"\nstyle not measured: {reason}")
