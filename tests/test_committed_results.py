@@ -35,9 +35,21 @@ def test_scores_follow_from_the_items(folder: Path) -> None:
 def test_results_say_how_they_were_made(folder: Path) -> None:
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["command"].startswith(f"python experiments/{folder.name}.py")
-    assert provenance["git"]["commit"] and not provenance["git"]["diff"], "made from changes that are in no commit"
+    for environment in provenance["environments"]:
+        git = environment["git"]
+        assert git["commit"] and not git["diff"] and not git.get("new_files"), "made from what is in no commit"
     used = set(pd.read_parquet(folder / "items.parquet")["scores_id"])
-    assert used <= set(provenance["artefacts"])
+    artefacts = provenance["artefacts"]
+    assert used <= set(artefacts)
+    assert {parent for made in artefacts.values() for parent in made["parents"]} <= set(artefacts)
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS, ids=name_of)
+def test_every_answer_is_kept(folder: Path) -> None:
+    keys = ["arm", "student", "teacher", "seed", "task", "item"]
+    items, answers = (pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "answers"))
+    pd.testing.assert_frame_equal(items[keys], answers[keys])
+    assert answers["response"].notna().all()
 
 
 @pytest.mark.parametrize("folder", PRESETS, ids=name_of)

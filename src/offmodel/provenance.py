@@ -57,9 +57,10 @@ def of_results(recipes: Iterable[Recipe], store: Store) -> dict[str, Any]:
             return
         told = json.loads(path.read_text(encoding="utf-8"))
         environment = {key: told.pop(key) for key in ("git", "packages", "machine") if key in told}
+        told.pop("id")
         if environment not in environments:
             environments.append(environment)
-        artefacts[told.pop("id")] = {**told, "environment": environments.index(environment)}
+        artefacts[recipe.id] = {**told, "environment": environments.index(environment)}
         for parent in recipe.parents():
             visit(parent)
 
