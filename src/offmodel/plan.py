@@ -42,7 +42,11 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        return sum(step.bytes for step in self.missing)
+        # The engine reads a trained student from a merged copy of which one is kept, beside the one being written.
+        merged = [
+            MODELS[step.recipe.student].checkpoint_bytes for step in self.missing if isinstance(step.recipe, Trained)
+        ]
+        return sum(step.bytes for step in self.missing) + 2 * max(merged, default=0)
 
     def describe(self) -> str:
         """The plan as a table: one line an artefact, totals below."""
@@ -52,10 +56,13 @@ class Plan:
         missing = self.missing
         workers = len({step.group for step in missing})
         seconds = sum(step.seconds for step in missing) + WORKER_START * workers
+        largest = max((MODELS[alias] for step in missing for alias in _served(step.recipe)), default=None,
+                      key=lambda card: card.memory_bytes)  # fmt: skip
+        memory = f", {largest.memory_bytes / 1e9:.0f} GB of memory ({largest.alias})" if largest else ""
         lines.append(
             f"{len(self.steps) - len(missing)} of {len(self.steps)} artefacts are there; the rest takes about "
             f"{sum(step.tokens for step in missing):,} tokens, {seconds / 60:.0f} minutes on 2 CPU cores, "
-            f"{self.bytes / 1e9:.1f} GB of disk"
+            f"{self.bytes / 1e9:.1f} GB of disk{memory}"
         )
         return "\n".join(lines)
 
@@ -64,6 +71,14 @@ def _cost(step: Step) -> str:
     if not step.tokens:
         return f"{step.seconds:>12.0f} s"
     return f"{step.seconds:>12.0f} s  {step.tokens:>9,} tokens"
+
+
+def _served(recipe: Recipe) -> list[str]:
+    """The model that must be in memory for a step."""
+    if isinstance(recipe, Trained):
+        return [recipe.student]
+    model = recipe.model if isinstance(recipe, Completions | Scores) else None
+    return [] if model is None or isinstance(model, Scripted) else [model.student]
 
 
 def make_plan(wanted: Iterable[Recipe], store: Store) -> Plan:
@@ -101,8 +116,10 @@ def _step(recipe: Recipe, done: bool) -> Step:
         tokens = int(prompts * (PROMPT_TOKENS + recipe.data.decoding.max_tokens) * recipe.training.epochs)
         card = MODELS[recipe.student]
         seconds = tokens / card.trained_per_second
-        # The adapter, its optimiser in the checkpoints, and the merged copy that an engine reads.
-        group, size = f"train:{recipe.start.id}", card.checkpoint_bytes * 2
+        # An adapter is a few hundredths of its base; while it is made, two checkpoints hold it with its optimiser.
+        group, size = f"train:{recipe.start.id}", card.checkpoint_bytes // 10
+        if recipe.training.method == "full":
+            size = card.checkpoint_bytes * 15  # fp32 weights and two moments, twice, and the result
     elif isinstance(recipe, Scores) and not isinstance(recipe.model, Scripted):
         card = MODELS[recipe.model.student]
         group = f"engine:{recipe.model.student}"

@@ -5,7 +5,7 @@ Ids and loss masks are built once, here, so that every objective and every engin
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
@@ -57,22 +57,23 @@ class ChatFormat(ABC):
 class TemplateChat(ChatFormat):
     """The chat template that comes with an instruction-tuned model."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, options: Mapping[str, bool | str] | None = None) -> None:
         super().__init__(tokenizer)
+        self._options = dict(options or {})
         self.end_ids = [self._end_of_turn()]
         self.stop = ()
         self.stop_token_ids = tuple(dict.fromkeys([*self.end_ids, tokenizer.eos_token_id]))
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         return self._tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+            list(messages), add_generation_prompt=True, tokenize=True, return_dict=False, **self._options
         )
 
     def _end_of_turn(self) -> int:
         # Read from the template, not from eos_token: in several families the two differ.
         marker = "offmodel-answer"
         chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": marker}]
-        after = self._tokenizer.apply_chat_template(chat, tokenize=False).rpartition(marker)[2]
+        after = self._tokenizer.apply_chat_template(chat, tokenize=False, **self._options).rpartition(marker)[2]
         ids = self._tokenizer.encode(after, add_special_tokens=False)
         return ids[0] if ids and ids[0] in self._tokenizer.added_tokens_decoder else self._tokenizer.eos_token_id
 
@@ -119,8 +120,10 @@ def in_context_digest(examples: Path = WORKED_EXAMPLES) -> str:
     return hashlib.sha256(layout.encode()).hexdigest()[:12]
 
 
-def load_chat_format(folder: Path, style: Literal["template", "in_context"]) -> ChatFormat:
-    """The chat format of a model folder, from its tokenizer.
+def load_chat_format(
+    folder: Path, style: Literal["template", "in_context"], options: Mapping[str, bool | str] | None = None
+) -> ChatFormat:
+    """The chat format of a model folder, from its tokenizer; `options` are passed to its template.
 
     Raises:
         RequestError: the folder has no tokenizer, or `template` is asked of a tokenizer that has none.
@@ -135,7 +138,7 @@ def load_chat_format(folder: Path, style: Literal["template", "in_context"]) -> 
         return InContextChat(tokenizer)
     if not getattr(tokenizer, "chat_template", None):
         raise RequestError(f"{folder} has no chat template; give this model the chat style in_context")
-    return TemplateChat(tokenizer)
+    return TemplateChat(tokenizer, options)
 
 
 @dataclass(frozen=True)

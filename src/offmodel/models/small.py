@@ -1,43 +1,10 @@
-"""Every model of the study once: where its weights come from, how it is talked to, what it costs to run."""
+"""Models that one or two CPU cores can train: GGUF files from packages and from the hub."""
 
-from dataclasses import dataclass
-from typing import Literal
-
-from offmodel.data.chat import in_context_digest
-from offmodel.nearest import unknown
-from offmodel.recipes import Base
+from offmodel.models.card import ModelCard
 from offmodel.weights.hub import HubGguf
 from offmodel.weights.packages import PackagedGguf
 
-# Digits of a digest that a recipe holds.
-DIGEST_DIGITS = 16
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """A model and its quirks.
-
-    Sizes are in bytes; speeds in tokens per second on two CPU cores with avx512_bf16, for the estimates of `--plan`.
-    `in_context` marks a base model without turns of its own, which is shown worked examples (URIAL, arXiv 2312.01552);
-    it can teach and cannot be trained.
-    """
-
-    alias: str
-    title: str
-    family: str
-    parameters: int
-    licence: str
-    source: PackagedGguf | HubGguf
-    chat: Literal["template", "in_context"]
-    download_bytes: int
-    checkpoint_bytes: int
-    generated_per_second: float
-    trained_per_second: float
-    split_digits: bool = False
-    end_of_turn: tuple[str, ...] = ()
-
-
-_CARDS = (
+SMALL = (
     ModelCard(
         alias="smollm2-135m",
         title="SmolLM2-135M-Instruct (Q4_1)",
@@ -99,22 +66,3 @@ _CARDS = (
         end_of_turn=("<|im_end|>",),
     ),
 )
-
-MODELS: dict[str, ModelCard] = {card.alias: card for card in _CARDS}
-
-
-def model(alias: str, sha256: str | None = None) -> Base:
-    """The untrained model of that alias, as a recipe.
-
-    Args:
-        alias: a key of `MODELS`.
-        sha256: digest of the weights file that is accepted instead of the registered one.
-
-    Raises:
-        RequestError: no such alias; the nearest one is offered.
-    """
-    if alias not in MODELS:
-        raise unknown("model", alias, MODELS)
-    card = MODELS[alias]
-    chat = card.chat if card.chat == "template" else f"{card.chat}:{in_context_digest()}"
-    return Base(alias=alias, weights=f"sha256:{(sha256 or card.source.sha256)[:DIGEST_DIGITS]}", chat=chat)

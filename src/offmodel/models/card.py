@@ -1,0 +1,40 @@
+"""What the project knows of a model."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from offmodel.weights.checkpoints import HubCheckpoint
+from offmodel.weights.hub import HubGguf
+from offmodel.weights.packages import PackagedGguf
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A model and its quirks.
+
+    Sizes are in bytes; speeds in tokens per second on two CPU cores with avx512_bf16, for the estimates of `--plan`.
+    `in_context` marks a base model without turns of its own, which is shown worked examples (URIAL, arXiv 2312.01552);
+    it can teach and cannot be trained. `template_options` are passed to the chat template. `thinking` are the marks
+    around what a reasoning model thinks before it answers; None where it does not.
+    """
+
+    alias: str
+    title: str
+    family: str
+    parameters: int
+    licence: str
+    source: PackagedGguf | HubGguf | HubCheckpoint
+    chat: Literal["template", "in_context"]
+    download_bytes: int
+    checkpoint_bytes: int
+    generated_per_second: float
+    trained_per_second: float
+    split_digits: bool = False
+    end_of_turn: tuple[str, ...] = ()
+    template_options: dict[str, bool | str] = field(default_factory=dict)
+    thinking: tuple[str, str] | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """What serving it or training an adapter on it takes, roughly: its weights, a quarter more, and 4 GB."""
+        return int(1.25 * self.checkpoint_bytes) + 4_000_000_000

@@ -1,0 +1,136 @@
+"""Whole checkpoints of the Hugging Face hub at a pinned commit, from a mirror folder or the hub itself.
+
+Only safetensors weights, configs and tokenizers are taken, and every weights file is checked against the digest that
+the hub published for that commit. A mirror made with `hf download ID --revision COMMIT --local-dir DIR/ID` carries
+those digests; for one that does not, its bytes can be accepted by their own digest. Nothing here needs torch.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from offmodel.errors import RunError
+from offmodel.weights.packages import sha256_of
+
+_WEIGHTS = "*.safetensors"
+_OTHERS = ("*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*.json", "tokenizer.model",
+           "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HubCheckpoint:
+    """A repository of the hub at one commit.
+
+    Attributes:
+        repository: hub id, `owner/name`.
+        commit: the 40 digits of the commit.
+    """
+
+    repository: str
+    commit: str
+
+
+def fetch_checkpoint(
+    source: HubCheckpoint, alias: str, weights: str, models: Path | None, out: Path, log: Callable[[str], None]
+) -> None:
+    """Bring a checked checkpoint into `out`, an empty folder; linked where the disk is the same, copied elsewhere.
+
+    Args:
+        source: where it is.
+        alias: the model's name in this project.
+        weights: `hub:` and the first digits of the commit, or `sha256:` and those of `digest_of` an accepted folder.
+        models: the mirror folder, or None.
+        out: where to put it.
+        log: called with one line per step.
+
+    Raises:
+        RunError: it is neither in the mirror nor to be had from the hub, holds no safetensors, or does not match.
+    """
+    folder = models / source.repository if models else None
+    if folder is not None and (folder / "config.json").is_file():
+        published = _published_beside(folder)
+    else:
+        log(f"fetching {source.repository} from the hub")
+        folder, published = _download(source, folder)
+    log(f"checking {source.repository}")
+    kind, _, expected = weights.partition(":")
+    if kind == "sha256":
+        if not (found := digest_of(folder)).startswith(expected):
+            raise RunError(f"the weights in {folder} have digest {found}, not the {expected}… that the preset accepts")
+    else:
+        _check(source, alias, folder, published)
+    for path in _taken(folder):
+        _link(path.resolve(), out / path.name)
+
+
+def digest_of(folder: Path) -> str:
+    """One sha256 for all weights files of a checkpoint: of a line with name and digest for each, sorted.
+
+    Raises:
+        RunError: there are none.
+    """
+    files = sorted(folder.glob(_WEIGHTS))
+    if not files:
+        raise RunError(f"{folder} holds no safetensors weights; other formats can run code and are not loaded")
+    return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in files).encode()).hexdigest()
+
+
+def _check(source: HubCheckpoint, alias: str, folder: Path, published: Mapping[str, tuple[str, str]]) -> None:
+    """Every weights file must be the one that the hub published for the pinned commit."""
+    whole = digest_of(folder)
+    for path in sorted(folder.glob(_WEIGHTS)):
+        commit, digest = published.get(path.name, ("", ""))
+        if commit == source.commit and digest == sha256_of(path):
+            continue
+        reason = "is of no known commit" if not commit else f"is of commit {commit[:12]}"
+        if commit == source.commit:
+            reason = "is damaged: its digest is not the one that the hub published"
+        raise RunError(
+            f"{path} {reason}; fetch it with `hf download {source.repository} --revision {source.commit} --local-dir "
+            f'{folder}`, or, if you trust these weights, put `"{alias}" = "{whole}"` under [weights] of a preset of '
+            "your own"
+        )
+
+
+def _published_beside(folder: Path) -> dict[str, tuple[str, str]]:
+    """By file: the commit and digest that `hf download --local-dir` wrote down when it fetched it."""
+    notes = folder / ".cache" / "huggingface" / "download"
+    found = {}
+    for note in notes.glob(f"{_WEIGHTS}.metadata"):
+        commit, digest, *_ = [*note.read_text(encoding="utf-8").split("\n"), "", ""]
+        found[note.name.removesuffix(".metadata")] = (commit.strip(), digest.strip())
+    return found
+
+
+def _download(source: HubCheckpoint, mirrored: Path | None) -> tuple[Path, dict[str, tuple[str, str]]]:
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        told = HfApi().model_info(source.repository, revision=source.commit, files_metadata=True, timeout=20)
+        folder = snapshot_download(
+            source.repository, revision=source.commit, allow_patterns=[_WEIGHTS, *_OTHERS], ignore_patterns="*/*"
+        )
+    except Exception as error:  # the client raises unrelated types for no network, no access and no such repository
+        where = f"{mirrored} holds no checkpoint, and " if mirrored else ""
+        raise RunError(
+            f"{where}the hub's {source.repository} cannot be fetched ({type(error).__name__}); log in with `hf auth "
+            f"login` where it is gated, or give --models DIR, a folder with {source.repository}"
+        ) from error
+    files = told.siblings or []
+    return Path(folder), {file.rfilename: (source.commit, file.lfs.sha256) for file in files if file.lfs}
+
+
+def _taken(folder: Path) -> list[Path]:
+    wanted = (_WEIGHTS, *_OTHERS)
+    return sorted(path for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in wanted))
+
+
+def _link(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(path, target)

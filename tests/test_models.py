@@ -1,0 +1,76 @@
+"""The registry of models and the presets: valid as they stand, without loading any model."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from offmodel.models import MODELS, model
+from offmodel.paths import PRESETS, ROOT
+from offmodel.plan import make_plan
+from offmodel.presets import load_preset
+from offmodel.recipes import Base
+from offmodel.store import Store
+from offmodel.study import Experiment, collect_arms, measurements, requested_tasks
+from offmodel.weights.checkpoints import HubCheckpoint
+
+EXPERIMENT: Experiment = runpy.run_path(str(ROOT / "experiments" / "01_degradation.py"))["arms"]
+NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Invented prompts in the place of Alpaca's, as many as the largest preset asks for."""
+    folder = tmp_path_factory.mktemp("mirror")
+    (folder / "alpaca").mkdir()
+    rows = [
+        {"instruction": f"Name a town that begins with letter {i}.", "input": "", "output": ""} for i in range(2000)
+    ]
+    (folder / "alpaca" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_can_be_planned(name: str, mirror: Path, tmp_path: Path) -> None:
+    preset = load_preset(name)
+    arms = collect_arms(EXPERIMENT, preset, preset.seeds, mirror, None)
+    cells = measurements(arms, requested_tasks(preset, ["arithmetic"], None, mirror))
+    plan = make_plan([cell.scores for cell in cells], Store(tmp_path))
+    bases = {step.recipe.alias for step in plan.steps if isinstance(step.recipe, Base)}
+    assert bases == {*preset.students, *preset.teachers}
+    assert "GB of memory" in plan.describe()
+
+
+def test_the_presets_grow() -> None:
+    sizes = [max(MODELS[alias].parameters for alias in load_preset(name).students) for name in
+             ("pocket", "desk", "workstation", "paper")]  # fmt: skip
+    assert sizes == sorted(set(sizes))
+
+
+def test_workstation_has_three_families_and_all_of_it_fits_one_card() -> None:
+    preset = load_preset("workstation")
+    cards = [MODELS[alias] for alias in {*preset.students, *preset.teachers}]
+    assert len({card.family for card in cards}) >= 3
+    assert all(card.memory_bytes < 24e9 for card in cards)
+
+
+@pytest.mark.parametrize("alias", MODELS)
+def test_a_card_is_pinned_and_complete(alias: str) -> None:
+    card = MODELS[alias]
+    assert card.alias == alias == model(alias).alias
+    assert card.title and card.family and card.licence
+    if isinstance(card.source, HubCheckpoint):
+        assert re.fullmatch(r"[0-9a-f]{40}", card.source.commit)
+        assert model(alias).weights == f"hub:{card.source.commit[:16]}"
+    else:
+        assert re.fullmatch(r"[0-9a-f]{64}", card.source.sha256)
+        assert model(alias).weights == f"sha256:{card.source.sha256[:16]}"
+
+
+def test_quirks_and_accepted_weights_are_part_of_what_a_model_is() -> None:
+    assert model("qwen3-1.7b").chat == 'template:{"enable_thinking": false}'
+    assert model("smollm2-135m").chat == "template"
+    assert model("smollm2-135m", "a" * 64).weights == "sha256:" + "a" * 16
+    assert model("smollm2-135m", "a" * 64).id != model("smollm2-135m").id
