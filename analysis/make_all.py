@@ -31,7 +31,7 @@ def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = No
             raise RequestError(f"there is no figure '{name}'; the figures are {', '.join(FIGURES)}")
     written: list[Path] = []
     loaded: dict[str, Results] = {}
-    for name in only or FIGURES:
+    for name in FIGURES if only is None else only:
         experiment, function = FIGURES[name]
         if not (results_folder / experiment / "items.parquet").is_file():
             continue

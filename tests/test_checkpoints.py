@@ -13,7 +13,8 @@ from offmodel.weights.checkpoints import HubCheckpoint, digest_of, fetch_checkpo
 SOURCE = HubCheckpoint("maker/tiny", "c" * 40)
 PINNED = "hub:" + "c" * 16
 FILES = {"model-00001-of-00002.safetensors": b"one", "model-00002-of-00002.safetensors": b"two", "config.json": b"{}",
-         "tokenizer.json": b"{}", "chat_template.jinja": b"", "pytorch_model.bin": b"code", "modeling.py": b"code"}  # fmt: skip
+         "tokenizer.json": b"{}", "chat_template.jinja": b"",
+         "pytorch_model.bin": b"code", "modeling.py": b"code"}  # fmt: skip
 TAKEN = {name for name in FILES if name not in ("pytorch_model.bin", "modeling.py")}
 
 

@@ -87,7 +87,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     settings = _settings(preset, options)
     seeds = options.seeds or preset.seeds
     arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
-    cells = measurements(arms, requested_tasks(preset, options.tasks, options.limit, settings.data))
+    cells = measurements(arms, requested_tasks(preset, options.tasks, options.limit, settings.data, experiment.tasks))
     store = Store(settings.runs)
     plan = make_plan([cell.scores for cell in cells], store)
     print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {seeds}\n")

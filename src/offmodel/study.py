@@ -72,22 +72,26 @@ Arms = Callable[[Study], Iterator[tuple[str, Model] | tuple[str, Model, dict[str
 
 @dataclass(frozen=True)
 class Experiment:
-    """A numbered script: its arms, and the figures that are drawn from its results."""
+    """A numbered script: its arms, the figures that are drawn from its results, and the tasks that it is about.
+
+    Where a preset has some of these tasks, an experiment runs on them alone; without any, on all of the preset's.
+    """
 
     number: int
     name: str
     question: str
     figures: tuple[str, ...]
     arms: Arms
+    tasks: tuple[str, ...] = ()
 
 
-def experiment(number: int, figures: Sequence[str]) -> Callable[[Arms], Experiment]:
+def experiment(number: int, figures: Sequence[str] = (), tasks: Sequence[str] = ()) -> Callable[[Arms], Experiment]:
     """Declare a numbered experiment; its name is its file's, its question the first line of its docstring."""
 
     def declare(arms: Arms) -> Experiment:
         names = arms.__globals__
         question = (names.get("__doc__") or "").strip().partition("\n")[0]
-        return Experiment(number, Path(names["__file__"]).stem, question, tuple(figures), arms)
+        return Experiment(number, Path(names["__file__"]).stem, question, tuple(figures), arms, tuple(tasks))
 
     return declare
 
@@ -102,16 +106,17 @@ class TaskRequest:
 
 
 def requested_tasks(
-    preset: Preset, names: Sequence[str] | None, limit: int | None, data: Path | None
+    preset: Preset, names: Sequence[str] | None, limit: int | None, data: Path | None, about: Sequence[str] = ()
 ) -> list[TaskRequest]:
-    """The tasks to score: those named, else the preset's, each with at most `limit` problems.
+    """The tasks to score: those named, else the preset's (of these the ones that the experiment is about, where there
+    are any), each with at most `limit` problems.
 
     Raises:
         RequestError: an unknown task, or items that are not where they were looked for.
     """
     sizes = {**preset.other_tasks, **preset.tasks}
     requests = []
-    for name in names or preset.tasks:
+    for name in names or [name for name in preset.tasks if name in about] or preset.tasks:
         card, size = card_of(name), sizes.get(name, TaskSize())
         asked = size.n or card.n
         if asked > card.items:
