@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from conftest import SMOKE, run_study, study_command
 
+from offmodel.paths import ROOT
+
 pytest.importorskip("vllm", reason="the study's engine")
 
 
@@ -65,6 +67,18 @@ def test_a_second_run_makes_nothing(finished) -> None:
     assert "all artefacts were there, no model was loaded" in done.stdout
     assert sorted((runs / "logs").iterdir()) == logs
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "experiments").glob("[0-9]*.py")))
+def test_every_numbered_script_runs(finished, script: str) -> None:
+    runs, _ = finished  # what the scripts have in common is there
+    done = run_study("--preset", str(SMOKE), "--runs", str(runs), script=script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = runs / "results" / "smoke" / script.removesuffix(".py")
+    scores = pd.read_csv(folder / "scores.csv")
+    assert scores["accuracy"].between(0, 1).all() and len(scores) > 3
+    curves = [pd.read_parquet(path) for path in runs.glob("trained/*/training.parquet")]
+    assert all(list(curve.step) == [1, 2] for curve in curves)
 
 
 def kill_when(runs: Path, pattern: str) -> None:

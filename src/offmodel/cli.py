@@ -80,8 +80,8 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
 def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     started = time.monotonic()
     preset = load_preset(options.preset)
-    whole = not (options.only or options.tasks or options.limit or options.seeds or options.preset.endswith(".toml"))
-    if options.publish and not whole:
+    part = bool(options.only or options.tasks or options.limit or options.seeds)
+    if options.publish and (part or options.preset.endswith(".toml")):
         raise RequestError("--publish is for a whole preset of experiments/presets: leave out --only, --tasks, --limit "
                            "and --seeds")  # fmt: skip
     settings = _settings(preset, options)
@@ -100,7 +100,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
         print(f"\n{report.describe_failures()}", file=sys.stderr)
     items = collect(experiment, cells, store)
     # A part of a preset must not take the place of the whole.
-    folder = store.root / "results" / (preset.name if whole else f"{preset.name}.part") / experiment.name
+    folder = store.root / "results" / (f"{preset.name}.part" if part else preset.name) / experiment.name
     if not items.empty and not items["arm"].map(is_floor).all():
         write_report(experiment, preset, cells, items, store, folder)
     made = f"{len(report.made)} artefacts made" if report.made else "all artefacts were there, no model was loaded"
