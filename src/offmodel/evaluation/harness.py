@@ -13,8 +13,7 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
-from lm_eval.evaluator import simple_evaluate
-from lm_eval.tasks import TaskManager
+from lm_eval.evaluator import evaluate as lm_eval
 
 from offmodel.data.chat import ChatFormat, Message
 from offmodel.engines.answering import generate_in_chunks, stop_of
@@ -163,10 +162,10 @@ def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, A
             f"the problems or the scorer of '{card.name}' are now {found.revision}, the study was planned with "
             f"{scores.task.revision}; plan it again"
         )
-    results = simple_evaluate(
-        model=lm,
-        tasks=[build_task(card.name, scores.n, scores.draw_seed, data)],
-        task_manager=TaskManager(include_defaults=False),
+    # Not `simple_evaluate`, which on top of this lists all installed packages, for seconds at each call.
+    results = lm_eval(
+        lm,
+        {card.task: build_task(card.name, scores.n, scores.draw_seed, data)},
         apply_chat_template=True,
         log_samples=True,
         bootstrap_iters=0,
