@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from offmodel.engines.api import ApiModel
+from offmodel.errors import RequestError
 from offmodel.models import MODELS, model
 from offmodel.paths import PRESETS, ROOT
 from offmodel.plan import make_plan
@@ -64,6 +66,10 @@ def test_a_card_is_pinned_and_complete(alias: str) -> None:
     if isinstance(card.source, HubCheckpoint):
         assert re.fullmatch(r"[0-9a-f]{40}", card.source.commit)
         assert model(alias).weights == f"hub:{card.source.commit[:16]}"
+    elif isinstance(card.source, ApiModel):
+        assert model(alias).weights == f"api:{card.source.name}"
+        with pytest.raises(RequestError, match="no weights to accept"):
+            model(alias, "a" * 64)
     else:
         assert re.fullmatch(r"[0-9a-f]{64}", card.source.sha256)
         assert model(alias).weights == f"sha256:{card.source.sha256[:16]}"

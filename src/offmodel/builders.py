@@ -5,6 +5,7 @@ model to model, or one loaded base that student after student is trained on.
 """
 
 import gc
+import json
 import math
 import os
 import shutil
@@ -17,6 +18,7 @@ import pandas as pd
 from offmodel.data.chat import ChatFormat, Message, example, load_chat_format
 from offmodel.data.prompts import load_prompts
 from offmodel.engines.answering import generate_in_chunks, stop_of
+from offmodel.engines.api import ApiModel, address, answer_by_api
 from offmodel.engines.base import Engine, answer_seed, open_engine
 from offmodel.errors import RequestError, RunError
 from offmodel.journal import Journal
@@ -74,33 +76,37 @@ class Workshop:
     def _build_completions(self, recipe: Completions, out: Path, scratch: Path) -> None:
         prompts = load_prompts(recipe.prompts, self._settings.data)
         system: list[Message] = [{"role": "system", "content": recipe.system}] if recipe.system is not None else []
-        engine, chat = self._serve(recipe.model)
-        ids = [chat.prompt_ids([*system, *prompt["messages"]]) for prompt in prompts]
+        chats = [[*system, *prompt["messages"]] for prompt in prompts]
         seeds = [answer_seed(recipe.decoding.seed, prompt["id"]) for prompt in prompts]
+        journal = Journal(scratch / "answers.jsonl")
         progress = Progress(f"{recipe.id}: answers", len(prompts), "prompt")
-        answers = generate_in_chunks(
-            engine,
-            ids,
-            seeds,
-            recipe.decoding,
-            stop_of(chat),
-            Journal(scratch / "answers.jsonl"),
-            self._settings.chunk,
-            progress,
-        )
+        source = MODELS[recipe.model.student].source
+        lengths: list[int | None] = [None] * len(prompts)  # a provider does not say how it counts
+        if isinstance(source, ApiModel):
+            keys = [prompt["id"] for prompt in prompts]
+            answers = answer_by_api(source, chats, keys, seeds, recipe.decoding, journal, progress)
+            self._details = {"engine": "api", "name": source.name, "url": address(source)}
+        else:
+            engine, chat = self._serve(recipe.model)
+            ids = [chat.prompt_ids(messages) for messages in chats]
+            lengths = [len(prompt_ids) for prompt_ids in ids]
+            answers = generate_in_chunks(
+                engine, ids, seeds, recipe.decoding, stop_of(chat), journal, self._settings.chunk, progress
+            )
         progress.close()
         rows = [
             {
                 "prompt_id": prompt["id"],
                 "messages": prompt["messages"],
                 "answer": answer.text.strip(),
-                "prompt_tokens": len(prompt_ids),
+                "prompt_tokens": length,
                 "answer_tokens": answer.tokens,
                 "finish_reason": answer.finish_reason,
             }
-            for prompt, prompt_ids, answer in zip(prompts, ids, answers, strict=True)
+            for prompt, length, answer in zip(prompts, lengths, answers, strict=True)
         ]
-        pd.DataFrame(rows).to_parquet(out / "completions.parquet", index=False)
+        table = pd.DataFrame(rows).astype({"prompt_tokens": "Int64"})
+        table.to_parquet(out / "completions.parquet", index=False)
 
     def _build_trained(self, recipe: Trained, out: Path, scratch: Path) -> None:
         from offmodel.training.sft import StudentTrainer
@@ -178,6 +184,8 @@ class Workshop:
     def _checkpoint(self, model: Model) -> Path:
         """A full checkpoint folder of the model: the base's artefact, or its adapters merged into a temporary one."""
         if isinstance(model, Base):
+            if MODELS[model.alias].chat == "api":
+                raise RequestError(f"{model.alias} is asked over the network: it has no weights to train or to score")
             return self._store.require(model)
         if isinstance(model, Scripted):
             raise RequestError(f"{model.id} is a rule and has no weights")
@@ -201,6 +209,7 @@ class Workshop:
 
 def _chat_of(alias: str, folder: Path) -> ChatFormat:
     card = MODELS[alias]
+    assert card.chat != "api", "a model behind a network has no checkpoint"
     return load_chat_format(folder, card.chat, card.template_options)
 
 
@@ -236,6 +245,10 @@ def _build_base(recipe: Base, out: Path, scratch: Path, models: Path | None) -> 
     def log(line: str) -> None:
         print(f"{recipe.alias}: {line}", file=screen)
 
+    if isinstance(card.source, ApiModel):
+        told = {"name": card.source.name, "url": card.source.url}
+        (out / "model.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        return
     if isinstance(card.source, HubCheckpoint):
         fetch_checkpoint(card.source, recipe.alias, recipe.weights, models, out, log)
         return

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from offmodel.collect import collect
+from offmodel.engines.api import ApiModel, check_key
 from offmodel.errors import RequestError, RunError
 from offmodel.executors import run_locally
+from offmodel.models import MODELS
 from offmodel.paths import RESULTS
 from offmodel.plan import make_plan
 from offmodel.presets import Preset, load_preset
+from offmodel.recipes import Completions
 from offmodel.report import write_report
 from offmodel.results import is_floor
 from offmodel.runner import run
@@ -95,6 +98,11 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     if options.plan:
         return 0
     store.check_writable(plan.bytes)
+    for step in plan.missing:
+        if isinstance(step.recipe, Completions):
+            source = MODELS[step.recipe.model.student].source
+            if isinstance(source, ApiModel):
+                check_key(source)
     report = run(plan, settings, run_locally)
     if report.failed:
         print(f"\n{report.describe_failures()}", file=sys.stderr)

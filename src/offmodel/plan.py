@@ -12,6 +12,8 @@ from offmodel.store import Store
 PROMPT_TOKENS = 60
 # Interpreter, libraries and weights of one worker, in seconds on two CPU cores.
 WORKER_START = 30
+# One answer of a provider, in seconds, when several are asked for at once: a guess.
+API_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Plan:
             f"{sum(step.tokens for step in missing):,} tokens, {seconds / 60:.0f} minutes on 2 CPU cores, "
             f"{self.bytes / 1e9:.1f} GB of disk{memory}"
         )
+        lines += [
+            f"{step.recipe.prompts.n:,} requests to '{step.recipe.model.student}', at most "
+            f"{step.recipe.prompts.n * step.recipe.decoding.max_tokens:,} answer tokens; its provider may charge"
+            for step in missing
+            if isinstance(step.recipe, Completions) and step.group.startswith("api:")
+        ]
         return "\n".join(lines)
 
 
@@ -106,7 +114,10 @@ def _step(recipe: Recipe, done: bool) -> Step:
     if isinstance(recipe, Base):
         card = MODELS[recipe.alias]
         group, size = "weights", card.download_bytes + card.checkpoint_bytes
-        seconds = 20 + card.download_bytes / 20e6
+        seconds = 20 + card.download_bytes / 20e6 if card.download_bytes else 0
+    elif isinstance(recipe, Completions) and MODELS[recipe.model.student].chat == "api":
+        group = f"api:{recipe.model.student}"
+        seconds = recipe.prompts.n * API_SECONDS
     elif isinstance(recipe, Completions):
         tokens = recipe.prompts.n * recipe.decoding.max_tokens
         seconds = tokens / MODELS[recipe.model.student].generated_per_second

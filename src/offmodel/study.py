@@ -34,10 +34,9 @@ class Study:
             for aliases in (self.preset.students, self.preset.teachers)
         )
         for student in students:
-            if MODELS[student.alias].chat == "in_context":
-                raise RequestError(
-                    f"{student.alias} is a base model asked in context: it can teach, and cannot be a student"
-                )
+            if (chat := MODELS[student.alias].chat) != "template":
+                how = {"in_context": "is a base model asked in context", "api": "is asked over the network"}[chat]
+                raise RequestError(f"{student.alias} {how}: it can teach, and cannot be a student")
         return [(student, teacher) for student in students for teacher in teachers if student != teacher]
 
     @property

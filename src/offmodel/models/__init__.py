@@ -3,8 +3,11 @@
 import json
 
 from offmodel.data.chat import in_context_digest
+from offmodel.engines.api import ApiModel
+from offmodel.errors import RequestError
 from offmodel.models.card import ModelCard
 from offmodel.models.checkpoints import CHECKPOINTS
+from offmodel.models.network import NETWORK
 from offmodel.models.small import SMALL
 from offmodel.nearest import unknown
 from offmodel.recipes import Base
@@ -15,7 +18,7 @@ __all__ = ["MODELS", "ModelCard", "model"]
 # Digits of a digest or a commit that a recipe holds.
 _DIGITS = 16
 
-MODELS: dict[str, ModelCard] = {card.alias: card for card in (*SMALL, *CHECKPOINTS)}
+MODELS: dict[str, ModelCard] = {card.alias: card for card in (*SMALL, *CHECKPOINTS, *NETWORK)}
 
 
 def model(alias: str, sha256: str | None = None) -> Base:
@@ -31,10 +34,16 @@ def model(alias: str, sha256: str | None = None) -> Base:
     if alias not in MODELS:
         raise unknown("model", alias, MODELS)
     card = MODELS[alias]
-    chat = card.chat if card.chat == "template" else f"{card.chat}:{in_context_digest()}"
+    chat = f"{card.chat}:{in_context_digest()}" if card.chat == "in_context" else card.chat
     if card.template_options:
         chat += ":" + json.dumps(card.template_options, sort_keys=True)
-    if sha256 is not None:
+    if isinstance(card.source, ApiModel):
+        if sha256 is not None:
+            raise RequestError(
+                f"{alias} is asked over the network: it has no weights to accept; remove it from [weights]"
+            )
+        weights = f"api:{card.source.name}"  # not the URL: moving a server changes no answer that is there
+    elif sha256 is not None:
         weights = f"sha256:{sha256[:_DIGITS]}"
     elif isinstance(card.source, HubCheckpoint):
         weights = f"hub:{card.source.commit[:_DIGITS]}"

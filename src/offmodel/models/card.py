@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from offmodel.engines.api import ApiModel
 from offmodel.weights.checkpoints import HubCheckpoint
 from offmodel.weights.hub import HubGguf
 from offmodel.weights.packages import PackagedGguf
@@ -14,7 +15,8 @@ class ModelCard:
 
     Sizes are in bytes; speeds in tokens per second on two CPU cores with avx512_bf16, for the estimates of `--plan`.
     `in_context` marks a base model without turns of its own, which is shown worked examples (URIAL, arXiv 2312.01552);
-    it can teach and cannot be trained. `template_options` are passed to the chat template. `thinking` are the marks
+    it can teach and cannot be trained. So can `api`, a model asked over the network; its sizes and speeds are 0.
+    `template_options` are passed to the chat template. `thinking` are the marks
     around what a reasoning model thinks before it answers; None where it does not.
     """
 
@@ -23,8 +25,8 @@ class ModelCard:
     family: str
     parameters: int
     licence: str
-    source: PackagedGguf | HubGguf | HubCheckpoint
-    chat: Literal["template", "in_context"]
+    source: PackagedGguf | HubGguf | HubCheckpoint | ApiModel
+    chat: Literal["template", "in_context", "api"]
     download_bytes: int
     checkpoint_bytes: int
     generated_per_second: float
@@ -37,4 +39,4 @@ class ModelCard:
     @property
     def memory_bytes(self) -> int:
         """What serving it or training an adapter on it takes, roughly: its weights, a quarter more, and 4 GB."""
-        return int(1.25 * self.checkpoint_bytes) + 4_000_000_000
+        return int(1.25 * self.checkpoint_bytes) + 4_000_000_000 if self.checkpoint_bytes else 0
