@@ -8,7 +8,7 @@ EXTRA ?= cpu
 PY := .venv/bin/python
 INSTALLED := .venv/installed-$(EXTRA)
 
-.PHONY: study test lint figures clean
+.PHONY: study test lint figures notebooks clean
 
 study: $(INSTALLED)        ## the pocket study: two small models, four arms, three tasks, a table and two figures
 	$(PY) experiments/01_degradation.py --preset pocket
@@ -23,6 +23,9 @@ lint: $(INSTALLED)         ## style and types
 
 figures: $(INSTALLED)      ## redraw every figure from data/results; no model needed
 	$(PY) -m analysis.make_all
+
+notebooks: $(INSTALLED)       ## run the notebooks again on data/results; no model needed
+	$(PY) tests/test_notebooks.py
 
 clean:                        ## the environment; artefacts in data/runs stay
 	rm -rf .venv

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import FIGURES
 from analysis.load import NothingToDrawError, Results, load
+from analysis.models_table import markdown_models
 from analysis.style import RC
 from offmodel.errors import RequestError, RunError
 from offmodel.paths import RESULTS
@@ -57,7 +58,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Draw all committed presets into `analysis/figures/<preset>/`, printing each file."""
+    """Draw all committed presets into `analysis/figures/<preset>/`, write the table of models, and print each file."""
     try:
         drawn = [path for folder in sorted(RESULTS.glob("*/")) for path in draw(folder, OUT / folder.name)]
         if not drawn:
@@ -66,7 +67,9 @@ def main() -> int:
     except (RequestError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 1
-    for path in drawn:
+    table = OUT / "T1.md"  # the models, which belong to no preset
+    table.write_text(f"{markdown_models()}\n", encoding="utf-8")
+    for path in [*drawn, table]:
         print(path.relative_to(OUT.parents[1]))
     return 0
 

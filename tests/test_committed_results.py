@@ -9,6 +9,7 @@ from matplotlib.testing.compare import compare_images
 
 from analysis.figures import FIGURES
 from analysis.make_all import OUT, draw
+from analysis.models_table import markdown_models
 from offmodel.paths import RESULTS
 from offmodel.results import score_table
 
@@ -62,3 +63,7 @@ def test_committed_figures_are_drawn_from_committed_results(folder: Path, tmp_pa
         if name.endswith(".png"):
             difference = compare_images(str(OUT / folder.name / name), str(drawn[name]), tol=1)
             assert difference is None, f"{difference}; `make figures` draws it again"
+
+
+def test_the_table_of_models_is_up_to_date() -> None:
+    assert (OUT / "T1.md").read_text(encoding="utf-8") == f"{markdown_models()}\n", "`make figures` writes it again"
