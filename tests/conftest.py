@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,16 @@ def shared_store() -> Store:
 def _converted(alias: str, store: Store) -> Path:
     pytest.importorskip("torch", reason="the pocket models need the extra `cpu` or `gpu`")
     from offmodel.builders import Workshop
+    from offmodel.provenance import provenance
 
     base = model(alias)
     with Workshop(store, Settings(runs=store.root)) as workshop:
-        store.make(base, lambda out, scratch: workshop.build(base, out, scratch), dict)
+        started = time.time()
+        store.make(
+            base,
+            lambda out, scratch: workshop.build(base, out, scratch),
+            lambda: provenance(base, started, **workshop.details),
+        )
     return store.require(base)
 
 

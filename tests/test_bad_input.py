@@ -7,7 +7,7 @@ import pytest
 from conftest import SMOKE, run_study
 
 from offmodel.models import MODELS
-from offmodel.paths import ROOT
+from offmodel.paths import PRESETS, ROOT
 
 
 def refused(*arguments: str, **environment: str) -> str:
@@ -34,7 +34,8 @@ def preset(tmp_path: Path, old: str, new: str) -> str:
 
 
 def test_unknown_preset() -> None:
-    assert one_line("--preset", "poket") == "error: unknown preset 'poket'; did you mean 'pocket'? Known: pocket"
+    known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.toml")))
+    assert one_line("--preset", "poket") == f"error: unknown preset 'poket'; did you mean 'pocket'? Known: {known}"
 
 
 def test_unknown_task() -> None:
