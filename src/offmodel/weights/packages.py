@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from offmodel import store
 from offmodel.errors import RequestError, RunError
 
 _CHUNK_BYTES = 1 << 20
@@ -107,8 +108,7 @@ def sha256_of(path: Path) -> str:
         RunError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return store.sha256_of(path)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; check the path") from error
 
