@@ -57,7 +57,7 @@ def of_results(recipes: Iterable[Recipe], store: Store) -> dict[str, Any]:
             return
         told = json.loads(path.read_text(encoding="utf-8"))
         environment = {key: told.pop(key) for key in ("git", "packages", "machine") if key in told}
-        told.pop("id")
+        told.pop("id", None)
         if environment not in environments:
             environments.append(environment)
         artefacts[recipe.id] = {**told, "environment": environments.index(environment)}
