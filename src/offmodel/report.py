@@ -39,8 +39,9 @@ def write_report(
     from analysis.make_all import draw
     from analysis.tables import print_scores
 
-    scores = write_results(items.drop(columns="response"), folder)
-    items[[*_ANSWER, *parameters(items.drop(columns="response"))]].to_parquet(folder / "answers.parquet", index=False)
+    scored = items.drop(columns="response")
+    scores = write_results(scored, folder)
+    items[[*_ANSWER, *parameters(scored)]].to_parquet(folder / "answers.parquet", index=False)
     _write_style(items, chat_answers(cells, store), folder / "style.parquet")
     provenance = {
         "command": f"python experiments/{experiment.name}.py --preset {preset.name}",

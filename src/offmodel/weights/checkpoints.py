@@ -73,26 +73,35 @@ def digest_of(folder: Path) -> str:
     Raises:
         RunError: there are none.
     """
+    return _whole(_digests(folder))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The sha256 of each weights file by its name, sorted."""
     files = sorted(folder.glob(_WEIGHTS))
     if not files:
         raise RunError(f"{folder} holds no safetensors weights; other formats can run code and are not loaded")
-    return hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in files).encode()).hexdigest()
+    return {path.name: sha256_of(path) for path in files}
+
+
+def _whole(digests: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in digests.items()).encode()).hexdigest()
 
 
 def _check(source: HubCheckpoint, alias: str, folder: Path, published: Mapping[str, tuple[str, str]]) -> None:
     """Every weights file must be the one that the hub published for the pinned commit."""
-    whole = digest_of(folder)
-    for path in sorted(folder.glob(_WEIGHTS)):
-        commit, digest = published.get(path.name, ("", ""))
-        if commit == source.commit and digest == sha256_of(path):
+    digests = _digests(folder)
+    for name, found in digests.items():
+        commit, digest = published.get(name, ("", ""))
+        if commit == source.commit and digest == found:
             continue
         reason = "is of no known commit" if not commit else f"is of commit {commit[:12]}"
         if commit == source.commit:
             reason = "is damaged: its digest is not the one that the hub published"
         raise RunError(
-            f"{path} {reason}; fetch it with `hf download {source.repository} --revision {source.commit} --local-dir "
-            f'{folder}`, or, if you trust these weights, put `"{alias}" = "{whole}"` under [weights] of a preset of '
-            "your own"
+            f"{folder / name} {reason}; fetch it with `hf download {source.repository} --revision {source.commit} "
+            f'--local-dir {folder}`, or, if you trust these weights, put `"{alias}" = "{_whole(digests)}"` under '
+            "[weights] of a preset of your own"
         )
 
 
