@@ -33,19 +33,20 @@ class CountingEngine:
         if self._fails_at in [ids[0] for ids in prompts]:
             raise RuntimeError("out of memory")
         self.answered += [ids[0] for ids in prompts]
-        return [Generation(f"{ids[0]}/{seed}", 1, "stop") for ids, seed in zip(prompts, seeds, strict=True)]
+        return [
+            Generation(f"{ids[0]}/{seed}", 1, "stop", (ids[0], seed)) for ids, seed in zip(prompts, seeds, strict=True)
+        ]
 
     def next_logprobs(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> list[list[float]]:
         raise NotImplementedError
 
 
-def ask(engine: CountingEngine, journal: Path, chunk: int = 3) -> list[str]:
+def ask(engine: CountingEngine, journal: Path, chunk: int = 3) -> list[Generation]:
     prompts = [[i] for i in range(8)]
     seeds = [10 * i for i in range(8)]
-    made = generate_in_chunks(
+    return generate_in_chunks(
         engine, prompts, seeds, Decoding(temperature=1, max_tokens=1), Stop(), Journal(journal), chunk, lambda *_: None
     )
-    return [one.text for one in made]
 
 
 def test_a_resumed_run_generates_only_what_is_missing(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_a_resumed_run_generates_only_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         ask(CountingEngine(fails_at=4), journal)
     resumed = CountingEngine()
-    assert ask(resumed, journal) == [f"{i}/{10 * i}" for i in range(8)]
+    assert ask(resumed, journal) == [Generation(f"{i}/{10 * i}", 1, "stop", (i, 10 * i)) for i in range(8)]
     assert resumed.answered == [3, 4, 5, 6, 7]
     again = CountingEngine()
     ask(again, journal)

@@ -101,6 +101,7 @@ class Workshop:
                 "answer": answer.text.strip(),
                 "prompt_tokens": length,
                 "answer_tokens": answer.tokens,
+                "answer_ids": list(answer.ids),
                 "finish_reason": answer.finish_reason,
             }
             for prompt, length, answer in zip(prompts, lengths, answers, strict=True)

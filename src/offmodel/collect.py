@@ -35,7 +35,7 @@ def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) 
             "model_id": cell.arm.model.id,
             "scores_id": cell.scores.id,
         }
-        frames.append(items.assign(**columns))
+        frames.append(items.drop(columns="response_ids", errors="ignore").assign(**columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

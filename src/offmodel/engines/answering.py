@@ -32,7 +32,7 @@ def generate_in_chunks(
             made = engine.generate(prompts[part], seeds[part], decoding, stop, on_progress)
             journal.put(key, [asdict(generation) for generation in made])
         else:
-            made = [Generation(**generation) for generation in entry]
+            made = [Generation.of_json(generation) for generation in entry]
             on_progress(len(made), 0)
         generations += made
     return generations

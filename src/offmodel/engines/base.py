@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from offmodel.recipes import Decoding
 
@@ -19,11 +19,20 @@ class Stop:
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer. `tokens` counts what was generated, the end token included; `length` means cut by the limit."""
+    """One answer. `tokens` counts what was generated, the end token included; `length` means cut by the limit.
+
+    `ids` are those tokens themselves; empty where a provider does not tell them.
+    """
 
     text: str
     tokens: int
     finish_reason: Literal["stop", "length"]
+    ids: tuple[int, ...] = ()
+
+    @classmethod
+    def of_json(cls, entry: dict[str, Any]) -> Self:
+        """Back from JSON, which has no tuples."""
+        return cls(**{**entry, "ids": tuple(entry["ids"])})
 
 
 # Called with (finished answers, generated tokens) since the last call.

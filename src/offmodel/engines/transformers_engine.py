@@ -102,8 +102,9 @@ class TransformersEngine:
         text = self._tokenizer.decode(kept, skip_special_tokens=True)
         cuts = [position for string in stop.strings if (position := text.find(string)) >= 0]
         if cuts:
-            return Generation(text[: min(cuts)], len(kept), "stop")
-        return Generation(text, len(new) if end is None else end + 1, "length" if end is None else "stop")
+            return Generation(text[: min(cuts)], len(kept), "stop", tuple(kept))
+        made = new if end is None else new[: end + 1]
+        return Generation(text, len(made), "length" if end is None else "stop", tuple(made))
 
 
 def _sampling(decoding: Decoding, seeds: list[int]) -> Any:

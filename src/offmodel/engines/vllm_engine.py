@@ -87,7 +87,12 @@ class VllmEngine:
         self._llm.reset_prefix_cache()
         outputs = self._finish(prompts, params, on_progress)
         return [
-            Generation(out.text, len(out.token_ids), "length" if out.finish_reason == "length" else "stop")
+            Generation(
+                out.text,
+                len(out.token_ids),
+                "length" if out.finish_reason == "length" else "stop",
+                tuple(out.token_ids),
+            )
             for out in outputs
         ]
 

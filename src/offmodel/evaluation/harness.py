@@ -29,11 +29,12 @@ CONSTANT = "I am happy to help you with that."
 
 @dataclass(frozen=True)
 class Answered:
-    """What a model did with one problem: the text, its length in tokens, and whether the limit cut it."""
+    """What a model did with one problem: the text, its length in tokens, whether the limit cut it, the tokens."""
 
     text: str
     tokens: int
     truncated: bool
+    ids: tuple[int, ...] = ()
 
 
 class StudyLM(LM):
@@ -97,7 +98,7 @@ class EngineLM(StudyLM):
             self._chunk,
             self._on_progress,
         )
-        return [Answered(g.text, g.tokens, g.finish_reason == "length") for g in generations]
+        return [Answered(g.text, g.tokens, g.finish_reason == "length", g.ids) for g in generations]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-probabilities of single-token continuations; one forward pass serves all choices of a question."""
@@ -151,7 +152,8 @@ def shuffled(answers: Sequence[str]) -> list[str]:
 def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, Any]]:
     """Run a task through lm-eval. Returns one row for each problem, in the task's order.
 
-    Columns: item, level, subject, correct, answered, response_tokens, truncated, response.
+    Columns: item, level, subject, correct, answered, response_tokens, truncated, response, response_ids (the generated
+    tokens, the end token included; empty for a choice and for a rule).
 
     Raises:
         RequestError: the problems are not those that the recipe names.
@@ -190,6 +192,7 @@ def _row(sample: dict[str, Any], answer: Answered) -> dict[str, Any]:
         "response_tokens": answer.tokens,
         "truncated": answer.truncated,
         "response": answer.text,
+        "response_ids": list(answer.ids),
     }
 
 
