@@ -105,7 +105,9 @@ def answer_by_api(
     check_key(model)
     # Another address may mean another model by the same name: its leftovers never answer for this one.
     entries = [f"{address(model)}/{model.name}/{key}" for key in keys]
-    answers = {i: Generation.of_json(entry) for i, name in enumerate(entries) if (entry := journal.get(name)) is not None}
+    answers = {
+        i: Generation.of_json(entry) for i, name in enumerate(entries) if (entry := journal.get(name)) is not None
+    }
     if answers:
         on_progress(len(answers), 0)
     provider, one_at_a_time = _Provider(model, decoding), threading.Lock()
