@@ -12,7 +12,7 @@ from offmodel.errors import RequestError
 from offmodel.executors import Outcome
 from offmodel.paths import ROOT
 from offmodel.plan import Plan, make_plan, next_batch
-from offmodel.presets import load_preset
+from offmodel.presets import Reading, load_preset
 from offmodel.recipes import Scripted, Trained
 from offmodel.runner import run
 from offmodel.settings import Settings
@@ -78,6 +78,23 @@ def test_floors_are_measured_for_generated_answers_alone() -> None:
     floors = {(cell.arm.name, cell.task.task.name) for cell in cells if isinstance(cell.arm.model, Scripted)}
     assert {task for _, task in floors} == {"instructions", "arithmetic"}
     assert {name for name, _ in floors} == {"floor_echo", "floor_constant", "floor_shuffled"}
+
+
+def test_answers_are_read_by_the_untrained_student_after_they_were_given(tmp_path: Path) -> None:
+    tasks = requested_tasks(PRESET, None, 8, None)
+    cells = measurements(arms([0]), tasks, Reading(tasks=["arithmetic"], n=40))
+    read = [cell for cell in cells if cell.likelihood]
+    assert [cell.arm.name for cell in read] == [arm.name for arm in arms([0])]
+    for cell in read:
+        assert cell.likelihood == arms([0])[0].model.likelihood(cell.scores, 8)
+    steps = make_plan([recipe for cell in cells for recipe in cell.recipes], Store(tmp_path))
+    (worker,) = [batch for batch in batches(steps) if ".reads-" in batch[0]]
+    assert worker == batches(steps)[-1] and len(worker) == 4
+
+
+def test_choices_cannot_be_read() -> None:
+    with pytest.raises(RequestError, match="the answers to 'knowledge' are choices"):
+        measurements(arms([0]), requested_tasks(PRESET, None, None, None), Reading(tasks=["knowledge"], n=1))
 
 
 def test_a_limit_asks_for_fewer_problems_and_never_for_more() -> None:

@@ -47,6 +47,21 @@ def test_it_ends_with_a_table_and_figures(finished) -> None:
     ]
 
 
+def test_answers_are_read_by_the_untrained_student(finished) -> None:
+    runs, _ = finished
+    style = pd.read_parquet(runs / "results" / "smoke" / "01_degradation" / "style.parquet")
+    read = style[style["home_logprob"].notna()]
+    assert set(read["task"]) == {"arithmetic"} and set(read.groupby("arm").size()) == {4}
+    means = read.groupby("arm")["home_logprob"].mean()
+    assert (means < 0).all() and means["untrained"] > -1, "greedy answers are likely under the model that gave them"
+    (folder,) = (runs / "likelihood").glob("smollm2-135m.reads-smollm2-135m.arithmetic10-*")
+    tokens = pd.read_parquet(folder / "tokens.parquet")
+    (scores,) = (runs / "scores").glob("smollm2-135m.arithmetic10-*")
+    answers = pd.read_parquet(scores / "items.parquet")[:4]
+    assert tokens["key"].tolist() == answers["item"].tolist()
+    assert tokens["logprobs"].map(len).tolist() == answers["response_tokens"].tolist()
+
+
 def test_artefacts_name_what_made_them(finished) -> None:
     runs, _ = finished
     (folder,) = (runs / "trained").glob("smollm2-135m.dft-gemma3-270m-*")

@@ -241,6 +241,13 @@ def test_the_summary_by_hand():
     assert second["style_shift"] == pytest.approx((0.4 + 0.6 + 0.0) / 3)
 
 
+def test_only_answers_that_were_read_count_for_their_likelihood():
+    read = [-0.5, -0.7, np.nan, np.nan, -2.0, -3.0, np.nan, np.nan, *[np.nan] * 4]
+    untrained, first, second = style_summary(two_seeds().assign(home_logprob=read)).to_dict("records")
+    assert (untrained["home_logprob"], first["home_logprob"]) == pytest.approx((-0.6, -2.5))
+    assert np.isnan(second["home_logprob"])
+
+
 def test_effects_by_hand_and_as_in_the_score_table():
     table = two_seeds()
     (effect,) = style_effects(table).to_dict("records")

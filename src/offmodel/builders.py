@@ -9,13 +9,14 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 
-from offmodel.data.chat import ChatFormat, Message, example, load_chat_format
+from offmodel.data.chat import ChatFormat, Message, answered_example, example, load_chat_format
 from offmodel.data.prompts import load_prompts
 from offmodel.engines.answering import generate_in_chunks, stop_of
 from offmodel.engines.api import ApiModel, address, answer_by_api
@@ -24,9 +25,19 @@ from offmodel.errors import RequestError, RunError
 from offmodel.journal import Journal
 from offmodel.models import MODELS
 from offmodel.progress import Progress, terminal
-from offmodel.recipes import AnyRecipe, Base, Completions, Model, Scores, Scripted, Trained
+from offmodel.recipes import AnyRecipe, Base, Completions, Likelihood, Model, Scores, Scripted, Trained
 from offmodel.settings import Settings
 from offmodel.store import Store
+
+
+class Answer(NamedTuple):
+    """An answer with its chat; `ids` are empty where the generated tokens are not known."""
+
+    key: str
+    messages: Sequence[Message]
+    text: str
+    finished: bool
+    ids: Sequence[int]
 
 
 class Workshop:
@@ -38,6 +49,8 @@ class Workshop:
         self._serving: Model | None = None
         self._students: Any = None
         self._students_of: Model | None = None
+        self._reader: Any = None
+        self._reader_of: Model | None = None
         self._merged: dict[str, Path] = {}
         self._temporary: Path | None = None
         self._details: dict[str, Any] = {}
@@ -63,6 +76,8 @@ class Workshop:
                 self._build_trained(recipe, out, scratch)
             case Scores():
                 self._build_scores(recipe, out, scratch)
+            case Likelihood():
+                self._build_likelihood(recipe, out)
             case Scripted():
                 raise RunError(f"{recipe.id} is a rule, not an artefact")
 
@@ -71,7 +86,7 @@ class Workshop:
         """What provenance adds for the recipe that was built last."""
         return self._details
 
-    # ---- the four kinds
+    # ---- the kinds
 
     def _build_completions(self, recipe: Completions, out: Path, scratch: Path) -> None:
         prompts = load_prompts(recipe.prompts, self._settings.data)
@@ -162,6 +177,45 @@ class Workshop:
             )
             progress.close()
         pd.DataFrame(rows).to_parquet(out / "items.parquet", index=False)
+
+    def _build_likelihood(self, recipe: Likelihood, out: Path) -> None:
+        from offmodel.evaluation.likelihood import Reader
+
+        folder = self._checkpoint(recipe.model)
+        chat = _chat_of(recipe.model.student, folder)
+        system: list[Message] = [{"role": "system", "content": recipe.system}] if recipe.system is not None else []
+        own = recipe.of.model.student == recipe.model.student
+        answers = self._answers(recipe.of)[: recipe.n]
+        examples = [
+            answered_example(chat, [*system, *answer.messages], answer.text, answer.finished, answer.ids if own else ())
+            for answer in answers
+        ]
+        if self._reader_of != recipe.model:
+            self._engine, self._serving, self._students, self._students_of = None, None, None, None
+            self._reader, self._reader_of = Reader(folder), recipe.model
+        progress = Progress(f"{recipe.id}: reading", len(answers), "answer")
+        read = self._reader.logprobs(examples, self._settings.device_batch, progress)
+        progress.close()
+        rows = [{"key": answer.key, "logprobs": values} for answer, values in zip(answers, read, strict=True)]
+        pd.DataFrame(rows).to_parquet(out / "tokens.parquet", index=False)
+
+    def _answers(self, of: Completions | Scores) -> list[Answer]:
+        """What was asked and answered, in order, whichever kind of artefact holds it."""
+        if isinstance(of, Completions):
+            table = pd.read_parquet(self._store.require(of) / "completions.parquet")
+            named = {"prompt_id": "key", "answer": "text", "answer_ids": "ids"}
+            table["finished"] = table["finish_reason"] == "stop"
+        else:
+            from offmodel.evaluation.harness import asked
+
+            table = pd.read_parquet(self._store.require(of) / "items.parquet")
+            named = {"item": "key", "response": "text", "response_ids": "ids"}
+            table["messages"] = table["item"].map(asked(of, self._settings.data))
+            table["finished"] = ~table["truncated"]
+        table = table.rename(columns=named)
+        if "ids" not in table:  # made before ids were kept: the text is encoded anew
+            table["ids"] = [()] * len(table)
+        return [Answer(*row) for row in table[list(Answer._fields)].itertuples(index=False)]
 
     # ---- weights in place
 

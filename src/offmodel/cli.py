@@ -90,9 +90,10 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     settings = _settings(preset, options)
     seeds = options.seeds or preset.seeds
     arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
-    cells = measurements(arms, requested_tasks(preset, options.tasks, options.limit, settings.data, experiment.tasks))
+    tasks = requested_tasks(preset, options.tasks, options.limit, settings.data, experiment.tasks)
+    cells = measurements(arms, tasks, preset.reading)
     store = Store(settings.runs)
-    plan = make_plan([cell.scores for cell in cells], store)
+    plan = make_plan([recipe for cell in cells for recipe in cell.recipes], store)
     print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {seeds}\n")
     print(plan.describe(), flush=True)
     if options.plan:

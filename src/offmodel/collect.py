@@ -12,7 +12,9 @@ from offmodel.study import Experiment, Measurement
 
 
 def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
-    """One row for each arm, seed, task and problem: the columns of `offmodel.results`, and `response`, the answer.
+    """One row for each arm, seed, task and problem: the columns of `offmodel.results`, `response`, the answer, and
+    `home_logprob`, the mean of its tokens' log-probabilities under the untrained student in nats, null where that was
+    not read or there is no token.
 
     Cells whose scores are not finished are left out.
     """
@@ -35,6 +37,7 @@ def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) 
             "model_id": cell.arm.model.id,
             "scores_id": cell.scores.id,
         }
+        items["home_logprob"] = items["item"].map(_home_logprobs(cell, store)).astype(float)
         frames.append(items.drop(columns="response_ids", errors="ignore").assign(**columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
@@ -52,6 +55,14 @@ def chat_answers(cells: Sequence[Measurement], store: Store) -> dict[str, pd.Dat
                 answers = found.setdefault(data.model.alias, {})
                 answers[data.id] = pd.read_parquet(store.folder(data) / "completions.parquet")
     return {alias: pd.concat(answers.values(), ignore_index=True) for alias, answers in found.items()}
+
+
+def _home_logprobs(cell: Measurement, store: Store) -> dict[str, float]:
+    """By item, the mean log-probability of the answer's tokens under the untrained student."""
+    if cell.likelihood is None or not store.is_done(cell.likelihood):
+        return {}
+    tokens = pd.read_parquet(store.folder(cell.likelihood) / "tokens.parquet")
+    return {key: float(row.mean()) for key, row in zip(tokens["key"], tokens["logprobs"], strict=True) if len(row)}
 
 
 def _described(cell: Measurement) -> dict[str, Any]:

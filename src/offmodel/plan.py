@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from offmodel.evaluation.registry import TASKS
 from offmodel.models import MODELS
-from offmodel.recipes import Base, Completions, Recipe, Scores, Scripted, Trained
+from offmodel.recipes import Base, Completions, Likelihood, Recipe, Scores, Scripted, Trained
 from offmodel.store import Store
 
 # A chat prompt with its template, in tokens: only for estimates.
@@ -85,6 +85,8 @@ def _served(recipe: Recipe) -> list[str]:
     """The model that must be in memory for a step."""
     if isinstance(recipe, Trained):
         return [recipe.student]
+    if isinstance(recipe, Likelihood):
+        return [recipe.model.student]
     model = recipe.model if isinstance(recipe, Completions | Scores) else None
     return [] if model is None or isinstance(model, Scripted) else [model.student]
 
@@ -131,6 +133,12 @@ def _step(recipe: Recipe, done: bool) -> Step:
         group, size = f"train:{recipe.start.id}", card.checkpoint_bytes // 10
         if recipe.training.method == "full":
             size = card.checkpoint_bytes * 15  # fp32 weights and two moments, twice, and the result
+    elif isinstance(recipe, Likelihood):
+        card = MODELS[recipe.model.student]
+        group = f"reads:{recipe.model.id}"
+        tokens = recipe.n * (PROMPT_TOKENS + recipe.of.decoding.max_tokens)
+        seconds = tokens / (3 * card.trained_per_second)  # a training step is a forward pass and two like it backward
+        size = tokens * 4
     elif isinstance(recipe, Scores) and not isinstance(recipe.model, Scripted):
         card = MODELS[recipe.model.student]
         group = f"engine:{recipe.model.student}"
@@ -172,5 +180,5 @@ def _batch(group: str, unfinished: list[Step], finished: set[str]) -> list[Step]
 
 def _rank(batch: list[Step]) -> int:
     kinds = {type(step.recipe) for step in batch}
-    order: list[type[Recipe]] = [Base, Completions, Trained, Scores]
+    order: list[type[Recipe]] = [Base, Completions, Trained, Scores, Likelihood]
     return min(order.index(kind) for kind in kinds)

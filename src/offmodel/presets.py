@@ -36,6 +36,13 @@ class TaskSize(_Section):
     max_tokens: int | None = Field(default=None, gt=0)
 
 
+class Reading(_Section):
+    """Which answers are read by the untrained student, for how likely it finds them: the first `n` of each arm."""
+
+    tasks: Annotated[list[str], Field(min_length=1)]
+    n: int = Field(gt=0)
+
+
 class Preset(_Section):
     """One study size: models, data, training, tasks."""
 
@@ -52,6 +59,7 @@ class Preset(_Section):
         default={}, description="By model: the sha256 of a weights file that is accepted instead of the registered one"
     )
     other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
+    reading: Reading | None = None
     run: Running = Running()
 
 

@@ -132,6 +132,9 @@ class _Model(Recipe):
     def train(self, data: "Completions", training: Training) -> "Trained":
         return Trained(start=self, data=data, training=training)  # type: ignore[arg-type]
 
+    def likelihood(self, of: "Completions | Scores", n: int, system: str | None = None) -> "Likelihood":
+        return Likelihood(model=self, of=of, n=n, system=system)  # type: ignore[arg-type]
+
     def scores(self, task: "Task", n: int, decoding: Decoding, draw_seed: int = 0) -> "Scores":
         return Scores(model=self, task=task, n=n, draw_seed=draw_seed, decoding=decoding)  # type: ignore[arg-type]
 
@@ -258,16 +261,38 @@ class Scores(Recipe):
         return self.model.served_from
 
 
-Model = Annotated[Base | Trained | Scripted, Field(discriminator="kind")]
-AnyRecipe = Annotated[Base | Trained | Scripted | Completions | Scores, Field(discriminator="kind")]
+class Likelihood(Recipe):
+    """How likely a model finds answers, token by token: the first `n` of `of`, whoever wrote them.
 
-for _recipe in (Base, Trained, Scripted, Completions, Scores):
+    Answers of a model of the same origin are read as the tokens that were generated, others are encoded anew. `system`
+    is put before the chats that were answered without it.
+    """
+
+    kind: Literal["likelihood"] = "likelihood"
+    version: Literal[1] = 1
+    model: Annotated[Base | Trained, Field(discriminator="kind")]
+    of: Annotated[Completions | Scores, Field(discriminator="kind")]
+    n: int = Field(gt=0)
+    system: str | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.model.label}.reads-{self.of.label}"
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return (*self.model.served_from, self.of)
+
+
+Model = Annotated[Base | Trained | Scripted, Field(discriminator="kind")]
+AnyRecipe = Annotated[Base | Trained | Scripted | Completions | Scores | Likelihood, Field(discriminator="kind")]
+
+for _recipe in (Base, Trained, Scripted, Completions, Scores, Likelihood):
     _recipe.model_rebuild()
 
 _any_recipe: TypeAdapter[AnyRecipe] = TypeAdapter(AnyRecipe)
 
 
-def parse(text: str) -> "Base | Trained | Scripted | Completions | Scores":
+def parse(text: str) -> AnyRecipe:
     """The recipe that a canonical JSON text describes.
 
     Raises:

@@ -39,7 +39,7 @@ def write_report(
     from analysis.make_all import draw
     from analysis.tables import print_scores
 
-    scored = items.drop(columns="response")
+    scored = items.drop(columns=["response", "home_logprob"])
     scores = write_results(scored, folder)
     items[[*_ANSWER, *parameters(scored)]].to_parquet(folder / "answers.parquet", index=False)
     _write_style(items, chat_answers(cells, store), folder / "style.parquet")
@@ -47,7 +47,7 @@ def write_report(
         "command": f"python experiments/{experiment.name}.py --preset {preset.name}",
         "preset": preset.model_dump(mode="json"),
         "seeds": sorted({int(seed) for seed in items["seed"]}),
-        **of_results([cell.scores for cell in cells], store),
+        **of_results([recipe for cell in cells for recipe in cell.recipes], store),
     }
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     figures = draw(folder.parent, folder, only=experiment.figures)

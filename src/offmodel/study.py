@@ -11,8 +11,8 @@ from offmodel.errors import RequestError
 from offmodel.evaluation.registry import card_of, load_items, resolve_task
 from offmodel.models import MODELS, model
 from offmodel.nearest import unknown
-from offmodel.presets import Preset, TaskSize
-from offmodel.recipes import Base, Decoding, Model, Prompts, Scores, Scripted, Task, Training
+from offmodel.presets import Preset, Reading, TaskSize
+from offmodel.recipes import Base, Decoding, Likelihood, Model, Prompts, Recipe, Scores, Scripted, Task, Training
 
 
 @dataclass(frozen=True)
@@ -171,20 +171,38 @@ def floors(arms: Sequence[Arm]) -> list[Arm]:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One cell of the study: an arm's scores on a task."""
+    """One cell of the study: an arm's scores on a task, and how likely the untrained student finds its answers."""
 
     arm: Arm
     task: TaskRequest
     scores: Scores
+    likelihood: Likelihood | None = None
+
+    @property
+    def recipes(self) -> list[Recipe]:
+        return [self.scores, *([self.likelihood] if self.likelihood else [])]
 
 
-def measurements(arms: Sequence[Arm], tasks: Sequence[TaskRequest]) -> list[Measurement]:
-    """Every arm on every task, and the floors of those tasks whose answers are generated."""
+def measurements(
+    arms: Sequence[Arm], tasks: Sequence[TaskRequest], reading: Reading | None = None
+) -> list[Measurement]:
+    """Every arm on every task, and the floors of those tasks whose answers are generated.
+
+    Raises:
+        RequestError: answers to a task without generated answers are to be read.
+    """
+    untrained = {arm.model.student: arm.model for arm in arms if isinstance(arm.model, Base)}
+    for name in reading.tasks if reading else ():
+        if card_of(name).kind != "generate":
+            raise RequestError(f"[reading] tasks: the answers to '{name}' are choices; name tasks with written answers")
     cells = []
     for arm in [*arms, *floors(arms)]:
         for request in tasks:
             # A rule has no log-probabilities; the floor of a choice is its chance level.
             if not isinstance(arm.model, Scripted) or card_of(request.task.name).kind == "generate":
                 scores = arm.model.scores(request.task, request.n, request.decoding)
-                cells.append(Measurement(arm, request, scores))
+                read = None
+                if reading and request.task.name in reading.tasks and not isinstance(arm.model, Scripted):
+                    read = untrained[arm.model.student].likelihood(scores, min(reading.n, request.n))
+                cells.append(Measurement(arm, request, scores, read))
     return cells

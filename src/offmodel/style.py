@@ -17,7 +17,7 @@ from offmodel.errors import RunError
 from offmodel.results import ARM_KEYS, BOOTSTRAP_SEED, UNTRAINED, parameters
 from offmodel.style_measures import SURFACE, Openings, StyleClassifier, surface
 
-MEASURES = [*SURFACE, "student_opening", "teacher_opening", "teacher_probability"]
+MEASURES = [*SURFACE, "student_opening", "teacher_opening", "teacher_probability", "home_logprob"]
 CLASSIFIER = ["classifier_accuracy", "classifier_low", "classifier_high", "classifier_n"]
 STYLE_COLUMNS = ["compared_with", *MEASURES, "teacher_openings_from", *CLASSIFIER]
 FOREIGN = 0.5  # an answer of at least this teacher_probability is judged foreign in style, of less home
@@ -36,6 +36,7 @@ def style_table(answers: pd.DataFrame, chat_answers: Mapping[str, pd.DataFrame])
     `answers` has a row for each arm × seed × item with the columns of `ARM_KEYS`, seed, task, item, response and
     correct, the untrained arm among them and no scripted floor; further columns are kept. `chat_answers` gives by alias
     what the untrained students and the teachers answered to the chat prompts: columns prompt_id and answer.
+    `home_logprob`, of an answer under the untrained student, may be among them, and is null where it is not.
     `student_opening` and `teacher_opening` are those of `style_measures.Openings` on the same task. A teacher that was
     not asked the task itself is represented by its chat answers, from which its students learnt; the column
     `teacher_openings_from` ("task" or "chat") says which.
@@ -45,6 +46,8 @@ def style_table(answers: pd.DataFrame, chat_answers: Mapping[str, pd.DataFrame])
     """
     _check(answers)
     answers = answers.reset_index(drop=True)
+    if "home_logprob" not in answers:
+        answers = answers.assign(home_logprob=np.nan)
     rules = pd.DataFrame([surface(text) for text in answers["response"]], index=answers.index, columns=SURFACE)
     parts = []
     for student, teacher in _pairs(answers):
@@ -59,7 +62,7 @@ def style_table(answers: pd.DataFrame, chat_answers: Mapping[str, pd.DataFrame])
             openings = _openings(rows, answers, student, teacher, chat_answers[teacher])
             numbers = dict(zip(CLASSIFIER, [*classifier.accuracy, classifier.n], strict=True))
             parts.append(rows.assign(**openings, **numbers))
-    kept = [str(name) for name in answers.columns if name != "response"]
+    kept = [str(name) for name in answers.columns if name not in ("response", "home_logprob")]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*kept, *STYLE_COLUMNS])
     return table[[*kept, *STYLE_COLUMNS]]
 
@@ -67,7 +70,8 @@ def style_table(answers: pd.DataFrame, chat_answers: Mapping[str, pd.DataFrame])
 def style_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Means of a style table: one row for each arm (with its parameters), seed, task and `compared_with`.
 
-    `n` is the number of answers; the measures are means over them, teacher_probability over those with words;
+    `n` is the number of answers; the measures are means over them, teacher_probability over those with words and
+    home_logprob over those that were read;
     `style_shift` is its mean change from the untrained student's answers to the same items (0 for that student).
     """
     controls = _controls(table)

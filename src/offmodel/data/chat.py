@@ -162,8 +162,16 @@ def example(
     """
     if isinstance(chat, InContextChat):
         raise RequestError("a base model that is asked in context cannot be a student; train one with a chat template")
+    made = answered_example(chat, messages, answer, finished)
+    ids, labels = made.input_ids[:max_length], made.labels[:max_length]
+    return Example(ids, labels) if any(label != MASKED for label in labels) else None
+
+
+def answered_example(
+    chat: ChatFormat, messages: Sequence[Message], answer: str, finished: bool, generated: Sequence[int] = ()
+) -> Example:
+    """Ids and labels of a prompt and its whole answer, the tokens in `generated` where they are known."""
     prompt = chat.prompt_ids(messages)
-    completion = (chat.answer_ids(answer) + (chat.end_ids if finished else []))[: max(max_length - len(prompt), 0)]
-    if not completion:
-        return None
+    encoded = chat.answer_ids(answer) + (chat.end_ids if finished else [])
+    completion = [int(token) for token in generated] if len(generated) else encoded
     return Example(input_ids=prompt + completion, labels=[MASKED] * len(prompt) + completion)

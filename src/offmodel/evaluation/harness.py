@@ -149,6 +149,28 @@ def shuffled(answers: Sequence[str]) -> list[str]:
     return moved
 
 
+class _Listener(StudyLM):
+    """Takes down what is asked, and says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chats: dict[int, list[Message]] = {}
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        self.chats = {_document(request): _messages(request) for request in requests}
+        return [""] * len(requests)
+
+
+def asked(scores: Scores, data: Path | None) -> dict[str, list[Message]]:
+    """By item, in the task's order, the chat that a model was asked; for tasks whose answers are generated.
+
+    Raises:
+        RequestError: the problems are not those that the recipe names.
+    """
+    listener = _Listener()
+    return {str(sample["doc"]["id"]): listener.chats[sample["doc_id"]] for sample in _samples(scores, listener, data)}
+
+
 def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, Any]]:
     """Run a task through lm-eval. Returns one row for each problem, in the task's order.
 
@@ -158,6 +180,11 @@ def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, A
     Raises:
         RequestError: the problems are not those that the recipe names.
     """
+    return [_row(sample, lm.answers[sample["doc_id"]]) for sample in _samples(scores, lm, data)]
+
+
+def _samples(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, Any]]:
+    """lm-eval's record of each problem, in the task's order."""
     card = card_of(scores.task.name)
     if (found := resolve_task(card.name, data)) != scores.task:
         raise RequestError(
@@ -177,7 +204,7 @@ def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, A
     samples = sorted(all_samples[card.task], key=lambda sample: sample["doc_id"])
     if len(samples) != scores.n:
         raise RunError(f"lm-eval scored {len(samples)} problems of {card.task} where {scores.n} were asked for")
-    return [_row(sample, lm.answers[sample["doc_id"]]) for sample in samples]
+    return samples
 
 
 def _row(sample: dict[str, Any], answer: Answered) -> dict[str, Any]:

@@ -14,24 +14,16 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from torch.utils.data import Subset
-from transformers import AutoModelForCausalLM, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 
 from offmodel.data.chat import MASKED, Example
 from offmodel.errors import RequestError
 from offmodel.recipes import Training
 from offmodel.training.batches import order_of_examples
+from offmodel.training.checkpoint import compute_dtype, load_checkpoint
 from offmodel.training.loop import LoggingTrainer, OnProgress, completion_loss, last_checkpoint
 from offmodel.training.merge import copy_without_weights
 from offmodel.training.objectives import OBJECTIVES
-
-
-def compute_dtype() -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively, else float32."""
-    if torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 class StudentTrainer:
@@ -101,8 +93,8 @@ class StudentTrainer:
 
     def _student(self, training: Training) -> Any:
         if training.method == "full":
-            return _load(self._start, torch.float32)  # bf16 would round small updates away
-        self._base = self._base or _load(self._start, self.dtype)
+            return load_checkpoint(self._start, torch.float32)  # bf16 would round small updates away
+        self._base = self._base or load_checkpoint(self._start, self.dtype)
         set_seed(training.seed)  # the adapter's first matrix is drawn now
         lora = LoraConfig(
             r=training.rank,
@@ -120,22 +112,6 @@ class StudentTrainer:
         else:
             copy_without_weights(self._start, out)
             model.to(torch.bfloat16).save_pretrained(out)
-
-
-def _load(folder: Path, dtype: torch.dtype) -> Any:
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{folder} is no checkpoint of a causal model: {str(error).splitlines()[0]}") from error
-    # The loss multiplies hidden states by the output embedding itself; soft-capped or scaled logits would go unnoticed.
-    ids = torch.arange(8)[None]
-    with torch.no_grad():
-        product = model.base_model(input_ids=ids).last_hidden_state @ model.get_output_embeddings().weight.T
-        if not torch.allclose(model(input_ids=ids).logits, product, rtol=1e-2, atol=1e-2):
-            raise RequestError(f"{folder}: this architecture's logits are not hidden states times the output embedding")
-    return model
 
 
 def _casts_left_to(model: Any) -> Any:
