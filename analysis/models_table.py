@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from offmodel.engines.api import ApiModel
+from offmodel.engines.provider import ApiModel
 from offmodel.models import MODELS
 from offmodel.paths import PRESETS
 from offmodel.presets import load_preset

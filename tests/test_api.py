@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from offmodel.data.chat import Message
-from offmodel.engines import api
-from offmodel.engines.api import ApiModel, answer_by_api, check_key
+from offmodel.engines import provider as api
+from offmodel.engines.api import answer_by_api, check_key, told
 from offmodel.engines.base import Generation
+from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError, RunError
 from offmodel.journal import Journal
 from offmodel.recipes import Decoding
@@ -126,7 +127,7 @@ class Asking:
 
     def __call__(self, n: int) -> list[Generation]:
         chats: list[list[Message]] = [[{"role": "user", "content": f"p{i}"}] for i in range(n)]
-        return answer_by_api(
+        self.replies = answer_by_api(
             self.model,
             chats,
             [f"chat/{i}" for i in range(n)],
@@ -135,6 +136,7 @@ class Asking:
             Journal(self.path),
             lambda count, tokens: self.progress.append((count, tokens)),
         )
+        return [reply.generation for reply in self.replies]
 
 
 def test_answers_keep_the_order_of_the_chats_and_the_limit_of_requests(provider: Provider, tmp_path: Path) -> None:
@@ -146,6 +148,9 @@ def test_answers_keep_the_order_of_the_chats_and_the_limit_of_requests(provider:
     ask = Asking(provider.url, tmp_path, max_parallel=4)
     assert ask(12) == [Generation(f"re p{i}", 7, "stop") for i in range(12)]
     assert 1 < provider.busiest <= 4
+    assert told(ask.model, ask.replies) == {
+        "engine": "api", "name": "some-model", "url": provider.url, "answered_by": ["m"], "seeded": True,
+    }  # fmt: skip
     assert ask.progress == [(1, 7)] * 12
     entries = [json.loads(line)["key"] for line in ask.path.read_text().splitlines()]
     assert entries[0] != f"{provider.url}/some-model/chat/0" and len(entries) == 12  # each as it came
@@ -297,8 +302,11 @@ def test_a_refused_parameter_is_left_out_from_then_on(
         return echo(body)
 
     provider.reply = picky
-    assert [one.text for one in Asking(provider.url, tmp_path)(3)] == ["re p0", "re p1", "re p2"]
+    ask = Asking(provider.url, tmp_path)
+    assert [one.text for one in ask(3)] == ["re p0", "re p1", "re p2"]
     assert provider.prompts == ["p0", "p0", "p0", "p1", "p2"] and waits == []
+    ask(3)  # from the journal, which remembers it
+    assert told(ask.model, ask.replies)["seeded"] is False
     assert provider.asked[-1]["max_completion_tokens"] == 64
     assert capsys.readouterr().err.count("some-model takes no seed") == 1
 

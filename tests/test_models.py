@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from offmodel.engines.api import ApiModel
+from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError
 from offmodel.models import MODELS, model
 from offmodel.paths import PRESETS, ROOT

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from analysis.models_table import describe_source, markdown_models, models_table
-from offmodel.engines.api import ApiModel
+from offmodel.engines.provider import ApiModel
 from offmodel.models import MODELS
 from offmodel.weights.checkpoints import HubCheckpoint
 

@@ -11,8 +11,8 @@ from conftest import SMOKE, run_study
 from offmodel import builders
 from offmodel.builders import Workshop
 from offmodel.data.chat import Message
-from offmodel.engines.api import ApiModel
 from offmodel.engines.base import Generation
+from offmodel.engines.provider import ApiModel, Reply
 from offmodel.errors import RequestError
 from offmodel.models import model
 from offmodel.presets import load_preset
@@ -55,9 +55,10 @@ def test_its_answers_are_kept_like_any_other(mine: Path, tmp_path: Path, monkeyp
     asked: list[tuple[str, int]] = []
 
     def answer(source: ApiModel, chats: Sequence[Sequence[Message]], keys: Sequence[str], seeds: Sequence[int],
-               *_: object) -> list[Generation]:  # fmt: skip
+               *_: object) -> list[Reply]:  # fmt: skip
         asked.append((source.name, len(chats)))
-        return [Generation(f"about {chat[-1]['content'][:9]}", 4, "stop") for chat in chats]
+        made = [Generation(f"about {chat[-1]['content'][:9]}", 4, "stop") for chat in chats]
+        return [Reply(one, "nano-of-april", seeded=i > 0) for i, one in enumerate(made)]
 
     monkeypatch.setattr(builders, "answer_by_api", answer)
     study = Study(load_preset(str(mine)), 0)
@@ -72,4 +73,5 @@ def test_its_answers_are_kept_like_any_other(mine: Path, tmp_path: Path, monkeyp
     assert table["prompt_tokens"].isna().all() and (table["answer_tokens"] == 4).all()
     told = json.loads((store.require(recipe) / "provenance.json").read_text())
     assert told["engine"] == "api" and told["name"] == "gpt-4.1-nano-2025-04-14"
+    assert told["answered_by"] == ["nano-of-april"] and told["seeded"] is False
     assert set(json.loads((store.require(teacher) / "model.json").read_text())) == {"name", "url"}

@@ -19,8 +19,9 @@ import pandas as pd
 from offmodel.data.chat import ChatFormat, Message, answered_example, example, load_chat_format
 from offmodel.data.prompts import load_prompts
 from offmodel.engines.answering import generate_in_chunks, stop_of
-from offmodel.engines.api import ApiModel, address, answer_by_api
+from offmodel.engines.api import answer_by_api, told
 from offmodel.engines.base import Engine, answer_seed, open_engine
+from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError, RunError
 from offmodel.journal import Journal
 from offmodel.models import MODELS
@@ -99,8 +100,9 @@ class Workshop:
         lengths: list[int | None] = [None] * len(prompts)  # a provider does not say how it counts
         if isinstance(source, ApiModel):
             keys = [prompt["id"] for prompt in prompts]
-            answers = answer_by_api(source, chats, keys, seeds, recipe.decoding, journal, progress)
-            self._details = {"engine": "api", "name": source.name, "url": address(source)}
+            replies = answer_by_api(source, chats, keys, seeds, recipe.decoding, journal, progress)
+            answers = [reply.generation for reply in replies]
+            self._details = told(source, replies)
         else:
             engine, chat = self._serve(recipe.model)
             ids = [chat.prompt_ids(messages) for messages in chats]
@@ -301,8 +303,8 @@ def _build_base(recipe: Base, out: Path, scratch: Path, models: Path | None) -> 
         print(f"{recipe.alias}: {line}", file=screen)
 
     if isinstance(card.source, ApiModel):
-        told = {"name": card.source.name, "url": card.source.url}
-        (out / "model.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        source = {"name": card.source.name, "url": card.source.url}
+        (out / "model.json").write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
         return
     if isinstance(card.source, HubCheckpoint):
         fetch_checkpoint(card.source, recipe.alias, recipe.weights, models, out, log)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from offmodel.collect import collect
-from offmodel.engines.api import ApiModel, check_key
+from offmodel.engines.api import check_key
+from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError, RunError
 from offmodel.executors import run_locally
 from offmodel.models import MODELS

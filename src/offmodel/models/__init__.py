@@ -3,7 +3,7 @@
 import json
 
 from offmodel.data.chat import in_context_digest
-from offmodel.engines.api import ApiModel
+from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError
 from offmodel.models.card import ModelCard
 from offmodel.models.checkpoints import CHECKPOINTS

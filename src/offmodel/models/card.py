@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from offmodel.engines.api import ApiModel
+from offmodel.engines.provider import ApiModel
 from offmodel.weights.checkpoints import HubCheckpoint
 from offmodel.weights.hub import HubGguf
 from offmodel.weights.packages import PackagedGguf

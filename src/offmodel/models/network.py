@@ -3,7 +3,7 @@
 `$OFFMODEL_API_KEY` holds the key and `$OFFMODEL_API_URL` another address, such as one's own vLLM server's.
 """
 
-from offmodel.engines.api import ApiModel
+from offmodel.engines.provider import ApiModel
 from offmodel.models.card import ModelCard
 
 NETWORK = (
