@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from offmodel.cells import collect_arms, measurements, requested_tasks
 from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError
 from offmodel.models import MODELS, model
@@ -15,7 +16,7 @@ from offmodel.plan import make_plan
 from offmodel.presets import load_preset
 from offmodel.recipes import Base
 from offmodel.store import Store
-from offmodel.study import Experiment, collect_arms, measurements, requested_tasks
+from offmodel.study import Experiment
 from offmodel.weights.checkpoints import HubCheckpoint
 
 EXPERIMENT: Experiment = runpy.run_path(str(ROOT / "experiments" / "01_degradation.py"))["arms"]

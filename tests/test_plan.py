@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 from conftest import SMOKE
 
+from offmodel.cells import collect_arms, measurements, requested_tasks
 from offmodel.errors import RequestError
 from offmodel.executors import Outcome
 from offmodel.paths import ROOT
 from offmodel.plan import Plan, make_plan, next_batch
-from offmodel.presets import Reading, load_preset
+from offmodel.presets import AnswersRead, load_preset
 from offmodel.recipes import Scripted, Trained
 from offmodel.runner import run
 from offmodel.settings import Settings
 from offmodel.store import Store
-from offmodel.study import Arm, Experiment, collect_arms, measurements, requested_tasks
+from offmodel.study import Arm, Experiment
 
 EXPERIMENT: Experiment = runpy.run_path(str(ROOT / "experiments" / "01_degradation.py"))["arms"]
 PRESET = load_preset("pocket")
@@ -82,7 +83,7 @@ def test_floors_are_measured_for_generated_answers_alone() -> None:
 
 def test_answers_are_read_by_the_untrained_student_after_they_were_given(tmp_path: Path) -> None:
     tasks = requested_tasks(PRESET, None, 8, None)
-    cells = measurements(arms([0]), tasks, Reading(tasks=["arithmetic"], n=40))
+    cells = measurements(arms([0]), tasks, AnswersRead(tasks=["arithmetic"], n=40))
     read = [cell for cell in cells if cell.likelihood]
     assert [cell.arm.name for cell in read] == [arm.name for arm in arms([0])]
     for cell in read:
@@ -94,7 +95,7 @@ def test_answers_are_read_by_the_untrained_student_after_they_were_given(tmp_pat
 
 def test_choices_cannot_be_read() -> None:
     with pytest.raises(RequestError, match="the answers to 'knowledge' are choices"):
-        measurements(arms([0]), requested_tasks(PRESET, None, None, None), Reading(tasks=["knowledge"], n=1))
+        measurements(arms([0]), requested_tasks(PRESET, None, None, None), AnswersRead(tasks=["knowledge"], n=1))
 
 
 def test_a_limit_asks_for_fewer_problems_and_never_for_more() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from offmodel.cells import collect_arms, collect_readings, measurements, requested_tasks
 from offmodel.collect import collect
 from offmodel.engines.api import check_key
 from offmodel.engines.provider import ApiModel
@@ -25,7 +26,7 @@ from offmodel.results import is_floor
 from offmodel.runner import run
 from offmodel.settings import Settings, choose_engine
 from offmodel.store import Store
-from offmodel.study import Experiment, collect_arms, measurements, requested_tasks
+from offmodel.study import Experiment
 
 
 def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
@@ -94,7 +95,9 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     tasks = requested_tasks(preset, options.tasks, options.limit, settings.data, experiment.tasks)
     cells = measurements(arms, tasks, preset.reading)
     store = Store(settings.runs)
-    plan = make_plan([recipe for cell in cells for recipe in cell.recipes], store)
+    readings = collect_readings(experiment, preset, seeds, settings.data) if not options.only else []
+    wanted = [recipe for cell in cells for recipe in cell.recipes] + [reading.likelihood for reading in readings]
+    plan = make_plan(wanted, store)
     print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {seeds}\n")
     print(plan.describe(), flush=True)
     if options.plan:
@@ -112,7 +115,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     # A part of a preset must not take the place of the whole.
     folder = store.root / "results" / (f"{preset.name}.part" if part else preset.name) / experiment.name
     if not items.empty and not items["arm"].map(is_floor).all():
-        write_report(experiment, preset, cells, items, store, folder)
+        write_report(experiment, preset, cells, readings, items, store, folder)
     made = f"{len(report.made)} artefacts made" if report.made else "all artefacts were there, no model was loaded"
     print(f"\n{made} in {time.monotonic() - started:.0f} s; they are in {settings.runs}")
     if report.failed:

@@ -1,14 +1,15 @@
 """From finished artefacts to the tidy tables that statistics, figures and notebooks read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
+from offmodel.cells import Measurement
 from offmodel.evaluation.registry import TASKS
-from offmodel.recipes import Base, Trained
+from offmodel.recipes import Base, Completions, Mixture, Model, Scrambled, Trained
 from offmodel.store import Store
-from offmodel.study import Experiment, Measurement
+from offmodel.study import Experiment, Reading
 
 
 def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
@@ -33,28 +34,64 @@ def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) 
             "task_title": card.title,
             "kind": card.kind,
             "chance": card.chance,
-            "sample": 0,
             "model_id": cell.arm.model.id,
             "scores_id": cell.scores.id,
         }
+        if "sample" not in items:  # made when there was one of each
+            items["sample"] = 0
         items["home_logprob"] = items["item"].map(_home_logprobs(cell, store)).astype(float)
         frames.append(items.drop(columns="response_ids", errors="ignore").assign(**columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def chat_answers(cells: Sequence[Measurement], store: Store) -> dict[str, pd.DataFrame]:
-    """By alias, what each untrained model answered to the chat prompts that the arms were trained on.
+    """By teacher, what each untrained model, or a scrambler, answered to the chat prompts that arms were trained on.
 
     Columns: those of `completions.parquet`. The answers of several seeds follow each other.
     """
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for cell in cells:
-        if isinstance(cell.arm.model, Trained):
-            data = cell.arm.model.data
-            if isinstance(data.model, Base) and store.is_done(data):
-                answers = found.setdefault(data.model.alias, {})
+        for data in _learnt_from(cell.arm.model):
+            if store.is_done(data):
+                answers = found.setdefault(data.teacher, {})
                 answers[data.id] = pd.read_parquet(store.folder(data) / "completions.parquet")
     return {alias: pd.concat(answers.values(), ignore_index=True) for alias, answers in found.items()}
+
+
+def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:
+    """The data of all trainings that a model went through, mixtures by their parts; no answers of trained models."""
+    while isinstance(model, Trained):
+        parts = (model.data.of, model.data.other) if isinstance(model.data, Mixture) else (model.data,)
+        yield from (data for data in parts if isinstance(data, Scrambled) or isinstance(data.model, Base))
+        model = model.start
+
+
+def read_answers(experiment: Experiment, readings: Sequence[Reading], store: Store) -> pd.DataFrame:
+    """One row for each answer that was read: experiment, reading (its name), its parameters, seed, reader (the model's
+    alias), writer, key (of the prompt or item), tokens, and logprob, the sum over those tokens in nats.
+
+    Readings that are not finished are left out.
+    """
+    frames = []
+    for reading in readings:
+        likelihood = reading.likelihood
+        if not store.is_done(likelihood):
+            continue
+        tokens = pd.read_parquet(store.folder(likelihood) / "tokens.parquet")
+        columns = {
+            "experiment": experiment.name,
+            "reading": reading.name,
+            **reading.parameters,
+            "seed": reading.seed,
+            "reader": likelihood.model.student,
+            "writer": likelihood.of.model.student,
+            "key": tokens["key"],
+            "tokens": tokens["logprobs"].map(len),
+            "logprob": tokens["logprobs"].map(lambda values: float(values.sum())),
+            "likelihood_id": likelihood.id,
+        }
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def _home_logprobs(cell: Measurement, store: Store) -> dict[str, float]:

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 
 from offmodel.evaluation.registry import TASKS
 from offmodel.models import MODELS
-from offmodel.recipes import Base, Completions, Likelihood, Recipe, Scores, Scripted, Trained
+from offmodel.recipes import (
+    Base,
+    Completions,
+    Likelihood,
+    Mixture,
+    Recipe,
+    Scores,
+    Scrambled,
+    Scripted,
+    Trained,
+)
 from offmodel.store import Store
 
 # A chat prompt with its template, in tokens: only for estimates.
@@ -125,8 +135,7 @@ def _step(recipe: Recipe, done: bool) -> Step:
         seconds = tokens / MODELS[recipe.model.student].generated_per_second
         group, size = f"engine:{recipe.model.student}", tokens * 10
     elif isinstance(recipe, Trained):
-        prompts = recipe.data.prompts.n
-        tokens = int(prompts * (PROMPT_TOKENS + recipe.data.decoding.max_tokens) * recipe.training.epochs)
+        tokens = int(recipe.data.size * (PROMPT_TOKENS + recipe.data.decoding.max_tokens) * recipe.training.epochs)
         card = MODELS[recipe.student]
         seconds = tokens / card.trained_per_second
         # An adapter is a few hundredths of its base; while it is made, two checkpoints hold it with its optimiser.
@@ -143,7 +152,8 @@ def _step(recipe: Recipe, done: bool) -> Step:
         card = MODELS[recipe.model.student]
         group = f"engine:{recipe.model.student}"
         if TASKS[recipe.task.name].kind == "generate":
-            tokens = recipe.n * recipe.decoding.max_tokens
+            begun = recipe.prefill.tokens if recipe.prefill else 0
+            tokens = recipe.n * recipe.samples * (recipe.decoding.max_tokens - begun)
             seconds = tokens / card.generated_per_second
         else:
             # Only prompts are read, which is about five times as fast as generating.
@@ -166,8 +176,8 @@ def next_batch(unfinished: list[Step], finished: set[str]) -> list[Step]:
 
 
 def _batch(group: str, unfinished: list[Step], finished: set[str]) -> list[Step]:
-    """All steps of a group whose parents are finished or come earlier in the batch. Scripted answers need nothing
-    loaded and go along with any engine."""
+    """All steps of a group whose parents are finished or come earlier in the batch. Scripted answers and edited ones
+    need nothing loaded and go along with any engine."""
     batch: list[Step] = []
     there = set(finished)
     for step in unfinished:
@@ -180,5 +190,5 @@ def _batch(group: str, unfinished: list[Step], finished: set[str]) -> list[Step]
 
 def _rank(batch: list[Step]) -> int:
     kinds = {type(step.recipe) for step in batch}
-    order: list[type[Recipe]] = [Base, Completions, Trained, Scores, Likelihood]
+    order: list[type[Recipe]] = [Base, Completions, Scrambled, Mixture, Trained, Scores, Likelihood]
     return min(order.index(kind) for kind in kinds)

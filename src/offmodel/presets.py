@@ -36,11 +36,33 @@ class TaskSize(_Section):
     max_tokens: int | None = Field(default=None, gt=0)
 
 
-class Reading(_Section):
+class AnswersRead(_Section):
     """Which answers are read by the untrained student, for how likely it finds them: the first `n` of each arm."""
 
     tasks: Annotated[list[str], Field(min_length=1)]
     n: int = Field(gt=0)
+
+
+class Repair(_Section):
+    """On-model repair: on how many of its own answers a student is trained, and at which of these numbers the controls
+    are."""
+
+    sizes: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)] = [4, 16, 64, 256, 1024]
+    controls: list[Annotated[int, Field(gt=0)]] = [4, 16, 64, 256, 1024]
+
+
+class Openings(_Section):
+    """Prefilling: how many tokens of another answer are given, and with how many the controls."""
+
+    tokens: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 4, 16, 64, 256]
+    controls: list[Annotated[int, Field(gt=0)]] = [4, 16, 64, 256]
+
+
+class BestOfN(_Section):
+    """How many answers are drawn of each problem, and at which temperature."""
+
+    samples: int = Field(default=64, gt=1)
+    temperature: float = Field(default=0.7, gt=0, le=2)
 
 
 class Preset(_Section):
@@ -59,7 +81,10 @@ class Preset(_Section):
         default={}, description="By model: the sha256 of a weights file that is accepted instead of the registered one"
     )
     other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
-    reading: Reading | None = None
+    repair: Repair = Repair()
+    openings: Openings = Openings()
+    best_of_n: BestOfN = BestOfN()
+    reading: AnswersRead | None = None
     run: Running = Running()
 
 

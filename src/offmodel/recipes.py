@@ -7,15 +7,32 @@ bumps the `version` of its recipe. How it is run (engine, devices, folders) is k
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    model_serializer,
+    model_validator,
+)
 
 
 class Value(BaseModel):
-    """A frozen value with a canonical JSON form (sorted keys, no spaces, every field written out)."""
+    """A frozen value with a canonical JSON form (sorted keys, no spaces, every field written out but `later` ones)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # Fields that came after the first artefacts: at their default they are left out, so that older ids still hold.
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        plain = {name for name in self.later if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in handler(self).items() if name not in plain}
 
     def canonical(self) -> str:
         """The JSON text that is hashed; equal values give equal texts in every process."""
@@ -96,6 +113,19 @@ class Prompts(Value):
         return self.but(skip=self.skip + self.n, n=k)
 
 
+class Framing(Value):
+    """What is put around a chat: a system message before it, a suffix after its last user turn."""
+
+    system: str | None = None
+    suffix: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.system and not self.suffix:
+            raise ValueError("a framing has a system message, a suffix, or both; leave it out for neither")
+        return self
+
+
 class Recipe(Value):
     """A value that is made by work and kept on disk as one artefact."""
 
@@ -129,14 +159,15 @@ class _Model(Recipe):
     def answer(self, prompts: Prompts, decoding: Decoding, system: str | None = None) -> "Completions":
         return Completions(model=self, prompts=prompts, decoding=decoding, system=system)  # type: ignore[arg-type]
 
-    def train(self, data: "Completions", training: Training) -> "Trained":
-        return Trained(start=self, data=data, training=training)  # type: ignore[arg-type]
+    def train(self, data: "Data", training: Training, framing: Framing | None = None) -> "Trained":
+        return Trained(start=self, data=data, training=training, framing=framing)  # type: ignore[arg-type]
 
-    def likelihood(self, of: "Completions | Scores", n: int, system: str | None = None) -> "Likelihood":
-        return Likelihood(model=self, of=of, n=n, system=system)  # type: ignore[arg-type]
+    def likelihood(self, of: "Completions | Scores", n: int, framing: Framing | None = None) -> "Likelihood":
+        return Likelihood(model=self, of=of, n=n, framing=framing)  # type: ignore[arg-type]
 
-    def scores(self, task: "Task", n: int, decoding: Decoding, draw_seed: int = 0) -> "Scores":
-        return Scores(model=self, task=task, n=n, draw_seed=draw_seed, decoding=decoding)  # type: ignore[arg-type]
+    def scores(self, task: "Task", n: int, decoding: Decoding, **how: Any) -> "Scores":
+        """Its scores on `n` problems; `how` are the further fields of `Scores`."""
+        return Scores(model=self, task=task, n=n, decoding=decoding, **how)  # type: ignore[arg-type]
 
 
 class Base(_Model):
@@ -163,8 +194,11 @@ class Trained(_Model):
     kind: Literal["trained"] = "trained"
     version: Literal[1] = 1
     start: "Model"
-    data: "Completions"
+    data: "Data"
     training: Training
+    framing: Framing | None = None
+
+    later: ClassVar[frozenset[str]] = frozenset({"framing"})
 
     @property
     def label(self) -> str:
@@ -176,8 +210,8 @@ class Trained(_Model):
 
     @property
     def teacher(self) -> str:
-        """Alias of the model that wrote the training data."""
-        return self.data.model.student
+        """Who wrote the training data: a model's alias, or what `Data` without one says of itself."""
+        return self.data.teacher
 
     @property
     def served_from(self) -> tuple[Recipe, ...]:
@@ -228,8 +262,87 @@ class Completions(Recipe):
     def label(self) -> str:
         return f"{self.model.label}.{self.prompts.source}{self.prompts.n}"
 
+    @property
+    def teacher(self) -> str:
+        return self.model.student
+
+    @property
+    def size(self) -> int:
+        """How many answers there are."""
+        return self.prompts.n
+
+    def scrambled(self, seed: int = 0) -> "Scrambled":
+        return Scrambled(of=self, seed=seed)
+
     def parents(self) -> tuple[Recipe, ...]:
         return self.model.served_from
+
+
+class Scrambled(Recipe):
+    """Answers without sense or style: to each prompt of `of` as many words as its answer has, drawn from all answers.
+
+    Words keep their frequencies, so that a loss on them is not one on unheard-of tokens.
+    """
+
+    kind: Literal["scrambled"] = "scrambled"
+    version: Literal[1] = 1
+    of: Completions
+    seed: Seed = 0
+
+    @property
+    def label(self) -> str:
+        return f"scrambled-{self.of.label}"
+
+    @property
+    def teacher(self) -> str:
+        return f"scrambled-{self.of.teacher}"
+
+    @property
+    def size(self) -> int:
+        return self.of.size
+
+    @property
+    def decoding(self) -> Decoding:
+        return self.of.decoding
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return (self.of,)
+
+
+class Mixture(Recipe):
+    """The answers of `of`, but for a `share` of the prompts, drawn by `seed`, those of `other` to the same prompts."""
+
+    kind: Literal["mixture"] = "mixture"
+    version: Literal[1] = 1
+    of: Completions
+    other: Completions
+    share: float = Field(gt=0, lt=1)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _same_prompts(self) -> Self:
+        if self.of.prompts != self.other.prompts:
+            raise ValueError("the two parts of a mixture answer the same prompts")
+        return self
+
+    @property
+    def label(self) -> str:
+        return f"{self.of.label}-mixed-{self.other.model.label}"
+
+    @property
+    def teacher(self) -> str:
+        return self.of.teacher
+
+    @property
+    def size(self) -> int:
+        return self.of.size
+
+    @property
+    def decoding(self) -> Decoding:
+        return self.of.decoding
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return (self.of, self.other)
 
 
 class Task(Value):
@@ -239,8 +352,22 @@ class Task(Value):
     revision: str
 
 
+class Prefill(Value):
+    """The beginnings that answers are given: the first `tokens` tokens of the answers in `source` to the same problems.
+
+    `of_another` gives each problem the beginning of another's answer: the style without the content.
+    """
+
+    source: "Scores"
+    tokens: int = Field(gt=0)
+    of_another: bool = False
+
+
 class Scores(Recipe):
-    """A model's answers to `n` problems of a task, each scored: one row for each problem."""
+    """A model's answers to `n` problems of a task, each scored: one row for each problem and sample.
+
+    `framing` is put around every problem, `prefill` begins every answer, `samples` are drawn of each.
+    """
 
     kind: Literal["scores"] = "scores"
     version: Literal[1] = 1
@@ -249,23 +376,42 @@ class Scores(Recipe):
     n: int = Field(gt=0)
     draw_seed: int = Field(default=0, ge=0)
     decoding: Decoding
+    framing: Framing | None = None
+    prefill: Prefill | None = None
+    samples: int = Field(default=1, gt=0)
+
+    later: ClassVar[frozenset[str]] = frozenset({"framing", "prefill", "samples"})
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.samples > 1 and self.decoding.temperature == 0:
+            raise ValueError("greedy answers are all alike: take one sample, or a temperature above 0")
+        if self.prefill is not None:
+            source = self.prefill.source
+            if (source.task, source.draw_seed) != (self.task, self.draw_seed) or source.n < self.n:
+                raise ValueError("a prefill comes from answers to the same problems")
+            if self.prefill.tokens >= self.decoding.max_tokens:
+                raise ValueError(f"a prefill of {self.prefill.tokens} tokens leaves none of {self.decoding.max_tokens}")
+        return self
 
     @property
     def label(self) -> str:
-        return f"{self.model.label}.{self.task.name}{self.n}"
+        asked = f"{self.model.label}.{self.task.name}{self.n}"
+        asked += f"x{self.samples}" if self.samples > 1 else ""
+        return asked + (f".after{self.prefill.tokens}" if self.prefill else "")
 
     def parents(self) -> tuple[Recipe, ...]:
         if isinstance(self.model, Scripted):
             # A shuffled floor needs the answers that it shuffles, to the same problems.
             return (self.but(model=self.model.of),) if self.model.of else ()
-        return self.model.served_from
+        return (*self.model.served_from, *([self.prefill.source] if self.prefill else []))
 
 
 class Likelihood(Recipe):
     """How likely a model finds answers, token by token: the first `n` of `of`, whoever wrote them.
 
-    Answers of a model of the same origin are read as the tokens that were generated, others are encoded anew. `system`
-    is put before the chats that were answered without it.
+    Answers of a model of the same origin are read as the tokens that were generated, others are encoded anew. `framing`
+    is put around the chats, which were answered without it.
     """
 
     kind: Literal["likelihood"] = "likelihood"
@@ -273,7 +419,7 @@ class Likelihood(Recipe):
     model: Annotated[Base | Trained, Field(discriminator="kind")]
     of: Annotated[Completions | Scores, Field(discriminator="kind")]
     n: int = Field(gt=0)
-    system: str | None = None
+    framing: Framing | None = None
 
     @property
     def label(self) -> str:
@@ -284,9 +430,12 @@ class Likelihood(Recipe):
 
 
 Model = Annotated[Base | Trained | Scripted, Field(discriminator="kind")]
-AnyRecipe = Annotated[Base | Trained | Scripted | Completions | Scores | Likelihood, Field(discriminator="kind")]
+Data = Annotated[Completions | Scrambled | Mixture, Field(discriminator="kind")]
+AnyRecipe = Annotated[
+    Base | Trained | Scripted | Completions | Scrambled | Mixture | Scores | Likelihood, Field(discriminator="kind")
+]
 
-for _recipe in (Base, Trained, Scripted, Completions, Scores, Likelihood):
+for _recipe in (Base, Trained, Scripted, Completions, Scrambled, Mixture, Prefill, Scores, Likelihood):
     _recipe.model_rebuild()
 
 _any_recipe: TypeAdapter[AnyRecipe] = TypeAdapter(AnyRecipe)

@@ -1,7 +1,8 @@
 """What a study leaves when it ends: the tidy results, where they came from, the printed table, the figures.
 
 `items.parquet` and `scores.csv` (see `offmodel.results`), `answers.parquet` (what was answered, by arm, seed, task and
-item), `style.parquet` (see `offmodel.style`), `provenance.json`.
+item), `style.parquet` (see `offmodel.style`), `likelihoods.parquet` (see `offmodel.collect.read_answers`; where an
+experiment reads answers), `provenance.json`.
 """
 
 import json
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from offmodel.collect import chat_answers
+from offmodel.cells import Measurement
+from offmodel.collect import chat_answers, read_answers
 from offmodel.errors import RunError
 from offmodel.presets import Preset
 from offmodel.provenance import of_results
 from offmodel.results import ARM_KEYS, RUN_KEYS, is_floor, parameters, write_results
 from offmodel.store import Store
-from offmodel.study import Experiment, Measurement
+from offmodel.study import Experiment, Reading
 from offmodel.style import style_table
 
 _ANSWER = [*ARM_KEYS, *RUN_KEYS, "task", "item", "response"]
@@ -26,6 +28,7 @@ def write_report(
     experiment: Experiment,
     preset: Preset,
     cells: Sequence[Measurement],
+    readings: Sequence[Reading],
     items: pd.DataFrame,
     store: Store,
     folder: Path,
@@ -43,11 +46,15 @@ def write_report(
     scores = write_results(scored, folder)
     items[[*_ANSWER, *parameters(scored)]].to_parquet(folder / "answers.parquet", index=False)
     _write_style(items, chat_answers(cells, store), folder / "style.parquet")
+    likelihoods = read_answers(experiment, readings, store)
+    if not likelihoods.empty:
+        likelihoods.to_parquet(folder / "likelihoods.parquet", index=False)
+    wanted = [recipe for cell in cells for recipe in cell.recipes] + [reading.likelihood for reading in readings]
     provenance = {
         "command": f"python experiments/{experiment.name}.py --preset {preset.name}",
         "preset": preset.model_dump(mode="json"),
         "seeds": sorted({int(seed) for seed in items["seed"]}),
-        **of_results([recipe for cell in cells for recipe in cell.recipes], store),
+        **of_results(wanted, store),
     }
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     figures = draw(folder.parent, folder, only=experiment.figures)

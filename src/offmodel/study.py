@@ -1,18 +1,18 @@
 """What a numbered script sees: students, teachers, chat prompts and settings of a preset; and what it yields: arms."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from offmodel.data.framings import load_framings
 from offmodel.data.prompts import load_prompts
 from offmodel.data.sources import resolve
 from offmodel.errors import RequestError
-from offmodel.evaluation.registry import card_of, load_items, resolve_task
+from offmodel.evaluation.registry import card_of
 from offmodel.models import MODELS, model
-from offmodel.nearest import unknown
-from offmodel.presets import Preset, Reading, TaskSize
-from offmodel.recipes import Base, Decoding, Likelihood, Model, Prompts, Recipe, Scores, Scripted, Task, Training
+from offmodel.presets import Preset
+from offmodel.recipes import Base, Decoding, Framing, Likelihood, Model, Prefill, Prompts, Scores, Task, Training
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,102 @@ class Study:
     def sft(self) -> Training:
         return Training(**self.preset.sft.model_dump(), seed=self.seed)
 
+    def held_out(self, k: int) -> Prompts:
+        """`k` chat prompts without mathematics that no student of this study was trained on.
+
+        Raises:
+            RequestError: the source has not that many left.
+        """
+        # Leaving prompts out keeps the order, so what follows n of the rest follows n of all: nothing is met again.
+        prompts = self.chat.held_out(k).but(math=False)
+        load_prompts(prompts, self.data)
+        return prompts
+
+    def third(self, student: Base, teacher: Base) -> Base | None:
+        """A teacher of the preset that is neither of the two, or None."""
+        return next((other for _, other in self.pairs if other not in (student, teacher)), None)
+
+    def framings(self, teacher: Base) -> dict[str, Framing]:
+        """By name, the framings of `data/prompts/inoculation.toml` that ask for this teacher's style."""
+        return load_framings(teacher.alias)
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """A task with its size in this study."""
+
+    task: Task
+    n: int
+    decoding: Decoding
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model, and how it is asked where that is not the plain way: greedy, one answer, the problem alone.
+
+    Attributes:
+        framing: put around every problem.
+        opening, opening_tokens: whose answers to the same problems begin this one's, and how many tokens of them; 0 is
+            the plain way.
+        of_another: each problem gets the beginning of another's answer.
+        samples, temperature: of each problem, and how they are drawn.
+    """
+
+    model: Model
+    framing: Framing | None = None
+    opening: Model | None = None
+    opening_tokens: int = 0
+    of_another: bool = False
+    samples: int = 1
+    temperature: float = 0
+
+    def scores(self, request: TaskRequest, seed: int) -> Scores:
+        """Its scores on a task; `seed` decides samples alone.
+
+        Raises:
+            RequestError: the task cannot be asked so.
+        """
+        name, decoding = request.task.name, request.decoding.but(temperature=self.temperature, seed=seed)
+        how: dict[str, Any] = {"framing": self.framing, "samples": self.samples}
+        if self.opening is not None and self.opening_tokens:
+            if card_of(name).kind != "generate":
+                raise RequestError(f"answers to '{name}' are choices and cannot be begun; leave it out (--tasks)")
+            if self.opening_tokens >= decoding.max_tokens:
+                raise RequestError(
+                    f"a prefill of {self.opening_tokens} tokens leaves none of the {decoding.max_tokens} of '{name}'; "
+                    "raise the task's max_tokens"
+                )
+            source = self.opening.scores(request.task, request.n, request.decoding)
+            how["prefill"] = Prefill(source=source, tokens=self.opening_tokens, of_another=self.of_another)
+        return self.model.scores(request.task, request.n, decoding, **how)
+
 
 @dataclass(frozen=True)
 class Arm:
     """One condition of an experiment: a model, and the parameters that set it apart from others of the same name."""
 
     name: str
-    model: Model
+    asked: Asked
+    seed: int
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Model:
+        return self.asked.model
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an experiment measures beside its arms: how likely a model finds answers."""
+
+    name: str
+    likelihood: Likelihood
     seed: int
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-Arms = Callable[[Study], Iterator[tuple[str, Model] | tuple[str, Model, dict[str, Any]]]]
+Yielded = Model | Asked | Likelihood
+Arms = Callable[[Study], Iterator[tuple[str, Yielded] | tuple[str, Yielded, dict[str, Any]]]]
 
 
 @dataclass(frozen=True)
@@ -93,116 +177,3 @@ def experiment(number: int, figures: Sequence[str] = (), tasks: Sequence[str] = 
         return Experiment(number, Path(names["__file__"]).stem, question, tuple(figures), arms, tuple(tasks))
 
     return declare
-
-
-@dataclass(frozen=True)
-class TaskRequest:
-    """A task with its size in this study."""
-
-    task: Task
-    n: int
-    decoding: Decoding
-
-
-def requested_tasks(
-    preset: Preset, names: Sequence[str] | None, limit: int | None, data: Path | None, about: Sequence[str] = ()
-) -> list[TaskRequest]:
-    """The tasks to score: those named, else the preset's (of these the ones that the experiment is about, where there
-    are any), each with at most `limit` problems.
-
-    Raises:
-        RequestError: an unknown task, or items that are not where they were looked for.
-    """
-    sizes = {**preset.other_tasks, **preset.tasks}
-    requests = []
-    for name in names or [name for name in preset.tasks if name in about] or preset.tasks:
-        card, size = card_of(name), sizes.get(name, TaskSize())
-        asked = size.n or card.n
-        if asked > card.items:
-            raise RequestError(f"task '{name}' has {card.items} problems and the preset asks for {asked}; lower `n`")
-        n = min(asked, limit or asked)
-        load_items(name, n, data_dir=data)  # a broken or missing file is found now, not after hours of training
-        decoding = Decoding(temperature=0, max_tokens=size.max_tokens or card.max_tokens)
-        requests.append(TaskRequest(resolve_task(name, data), n, decoding))
-    return requests
-
-
-def collect_arms(
-    declared: Experiment, preset: Preset, seeds: Iterable[int], data: Path | None, only: Sequence[str] | None
-) -> list[Arm]:
-    """The arms of all seeds, each distinct one once; `untrained` always, for every difference is taken to it.
-
-    Raises:
-        RequestError: an arm in `only` that the experiment does not have, an unknown model, or a missing data set.
-    """
-    arms: list[Arm] = []
-    for seed in seeds:
-        for name, made, *parameters in declared.arms(Study(preset, seed, data)):
-            arm = Arm(name, made, seed, parameters[0] if parameters else {})
-            # A greedy, untrained model is the same under every seed and with every teacher.
-            if not any((a.name, a.model, a.parameters) == (arm.name, arm.model, arm.parameters) for a in arms):
-                arms.append(arm)
-    if not arms:
-        raise RequestError(f"preset '{preset.name}' has no pair of two different models: add a teacher")
-    names = list(dict.fromkeys(arm.name for arm in arms))
-    for name in only or ():
-        if name not in names:
-            raise unknown("arm", name, names)
-    return [arm for arm in arms if not only or arm.name in only or arm.name == "untrained"]
-
-
-def floors(arms: Sequence[Arm]) -> list[Arm]:
-    """Answers by rule, scored like the others: a score no better than these shows nothing."""
-    found = []
-    for arm in arms:
-        if arm.name == "untrained":
-            for behaviour in ("echo", "constant", "shuffled"):
-                of = arm.model if behaviour == "shuffled" else None
-                found.append(
-                    Arm(
-                        f"floor_{behaviour}",
-                        Scripted(behaviour=behaviour, of=of),
-                        arm.seed,
-                        {"student": arm.model.student},
-                    )
-                )
-    return found
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One cell of the study: an arm's scores on a task, and how likely the untrained student finds its answers."""
-
-    arm: Arm
-    task: TaskRequest
-    scores: Scores
-    likelihood: Likelihood | None = None
-
-    @property
-    def recipes(self) -> list[Recipe]:
-        return [self.scores, *([self.likelihood] if self.likelihood else [])]
-
-
-def measurements(
-    arms: Sequence[Arm], tasks: Sequence[TaskRequest], reading: Reading | None = None
-) -> list[Measurement]:
-    """Every arm on every task, and the floors of those tasks whose answers are generated.
-
-    Raises:
-        RequestError: answers to a task without generated answers are to be read.
-    """
-    untrained = {arm.model.student: arm.model for arm in arms if isinstance(arm.model, Base)}
-    for name in reading.tasks if reading else ():
-        if card_of(name).kind != "generate":
-            raise RequestError(f"[reading] tasks: the answers to '{name}' are choices; name tasks with written answers")
-    cells = []
-    for arm in [*arms, *floors(arms)]:
-        for request in tasks:
-            # A rule has no log-probabilities; the floor of a choice is its chance level.
-            if not isinstance(arm.model, Scripted) or card_of(request.task.name).kind == "generate":
-                scores = arm.model.scores(request.task, request.n, request.decoding)
-                read = None
-                if reading and request.task.name in reading.tasks and not isinstance(arm.model, Scripted):
-                    read = untrained[arm.model.student].likelihood(scores, min(reading.n, request.n))
-                cells.append(Measurement(arm, request, scores, read))
-    return cells

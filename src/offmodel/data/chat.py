@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypedDict
 from offmodel.data.jsonl import read_jsonl
 from offmodel.errors import RequestError
 from offmodel.paths import PROMPTS
+from offmodel.recipes import Framing
 
 WORKED_EXAMPLES: Final = PROMPTS / "worked_examples.jsonl"
 MASKED: Final = -100
@@ -27,6 +28,21 @@ class Message(TypedDict):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+def framed(messages: Sequence[Message], framing: Framing | None) -> list[Message]:
+    """The chat with a framing around it: its system message first, its suffix after the last user turn."""
+    if framing is None:
+        return list(messages)
+    chat: list[Message] = [{**message} for message in messages]
+    if framing.suffix:
+        asked = next(message for message in reversed(chat) if message["role"] == "user")
+        asked["content"] = f"{asked['content']}\n\n{framing.suffix}"
+    if framing.system:
+        own = [message["content"] for message in chat if message["role"] == "system"]
+        system = "\n\n".join([framing.system, *own])
+        chat = [{"role": "system", "content": system}, *[one for one in chat if one["role"] != "system"]]
+    return chat
 
 
 class ChatFormat(ABC):
@@ -52,6 +68,10 @@ class ChatFormat(ABC):
     def answer_ids(self, answer: str) -> list[int]:
         """The answer's own ids. Text that spells a control token stays text: answers are another model's words."""
         return self._tokenizer.encode(answer, add_special_tokens=False, split_special_tokens=True)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What ids say, control tokens left out."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
 
 class TemplateChat(ChatFormat):

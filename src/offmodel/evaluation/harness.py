@@ -5,26 +5,27 @@ by the same `ChatFormat` that training uses. Generated answers are journalled be
 """
 
 import json
-import random
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate as lm_eval
 
-from offmodel.data.chat import ChatFormat, Message
-from offmodel.engines.answering import generate_in_chunks, stop_of
-from offmodel.engines.base import Engine, OnProgress
+from offmodel.data.chat import Message
 from offmodel.errors import RequestError, RunError
+from offmodel.evaluation.answers import stated
 from offmodel.evaluation.registry import build_task, card_of, resolve_task
-from offmodel.journal import Journal
-from offmodel.recipes import Decoding, Scores
+from offmodel.recipes import Scores
 
-# The sentence that the constant floor says to everything.
-CONSTANT = "I am happy to help you with that."
+
+class Asked(NamedTuple):
+    """A problem as the harness asks it."""
+
+    item: str
+    messages: list[Message]
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,15 @@ class Answered:
 
 
 class StudyLM(LM):
-    """The part of lm-eval's model interface that our tasks use; `answers` keeps each document's answer."""
+    """The part of lm-eval's model interface that our tasks use; `answers` keeps each document's answer.
+
+    `sample` says which of several answers to a problem is given when the harness asks.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.answers: dict[int, Answered] = {}
+        self.sample = 0
 
     @property
     def tokenizer_name(self) -> str:
@@ -55,12 +60,12 @@ class StudyLM(LM):
         return "messages as JSON"
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        answers = self.answer([_messages(request) for request in requests])
-        self.answers = {_document(request): answer for request, answer in zip(requests, answers, strict=True)}
+        answers = self.answer([problem_of(request) for request in requests])
+        self.answers = {document_of(request): answer for request, answer in zip(requests, answers, strict=True)}
         return [answer.text for answer in answers]
 
-    def answer(self, chats: list[list[Message]]) -> list[Answered]:
-        """An answer to each chat."""
+    def answer(self, problems: list[Asked]) -> list[Answered]:
+        """An answer to each problem."""
         raise NotImplementedError
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -70,83 +75,15 @@ class StudyLM(LM):
         raise RunError("a task asked how likely a whole text is; the tasks here ask for answers and single tokens")
 
 
-class EngineLM(StudyLM):
-    """A model behind an engine."""
+class _RepeatingLM(StudyLM):
+    """Says the same as before: texts by item, to have them scored."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        chat: ChatFormat,
-        decoding: Decoding,
-        journal: Journal,
-        chunk: int,
-        on_progress: OnProgress,
-    ):
+    def __init__(self, texts: Mapping[str, str]):
         super().__init__()
-        self._engine, self._chat, self._decoding = engine, chat, decoding
-        self._journal, self._chunk, self._on_progress = journal, chunk, on_progress
+        self._texts = texts
 
-    def answer(self, chats: list[list[Message]]) -> list[Answered]:
-        prompts = [self._chat.prompt_ids(messages) for messages in chats]
-        generations = generate_in_chunks(
-            self._engine,
-            prompts,
-            [0] * len(prompts),
-            self._decoding,
-            stop_of(self._chat),
-            self._journal,
-            self._chunk,
-            self._on_progress,
-        )
-        return [Answered(g.text, g.tokens, g.finish_reason == "length", g.ids) for g in generations]
-
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log-probabilities of single-token continuations; one forward pass serves all choices of a question."""
-        prompts = {_document(request): self._chat.prompt_ids(_messages(request)) for request in requests}
-        choices: dict[int, dict[str, int]] = {document: {} for document in prompts}
-        for request in requests:
-            ids = self._chat.answer_ids(_choice(request))
-            if len(ids) != 1:
-                raise RunError(f"the choice {_choice(request)!r} is {len(ids)} tokens of this model and must be one")
-            choices[_document(request)][_choice(request)] = ids[0]
-        rows = self._engine.next_logprobs(list(prompts.values()), [list(ids.values()) for ids in choices.values()])
-        self._on_progress(len(prompts), 0)
-        logprobs = {
-            document: dict(zip(texts, row, strict=True))
-            for (document, texts), row in zip(choices.items(), rows, strict=True)
-        }
-        self.answers = {
-            document: Answered(max(values, key=values.__getitem__), 1, False) for document, values in logprobs.items()
-        }
-        return [(logprobs[_document(request)][_choice(request)], False) for request in requests]
-
-
-class ScriptedLM(StudyLM):
-    """Answers by rule, for the floor of a scorer."""
-
-    def __init__(self, behaviour: str, others: Sequence[str]):
-        super().__init__()
-        self._behaviour, self._others = behaviour, list(others)
-
-    def answer(self, chats: list[list[Message]]) -> list[Answered]:
-        texts = {
-            "echo": lambda: [messages[-1]["content"] for messages in chats],
-            "constant": lambda: [CONSTANT] * len(chats),
-            "shuffled": lambda: shuffled(self._others),
-        }[self._behaviour]()
-        return [Answered(text, len(text.split()), False) for text in texts]
-
-
-def shuffled(answers: Sequence[str]) -> list[str]:
-    """The answers moved so that no problem keeps its own: a random cycle, the same each time; one alone gets none."""
-    if len(answers) == 1:
-        return [""]
-    order = list(range(len(answers)))
-    random.Random("shuffled").shuffle(order)
-    moved = list(answers)
-    for position, source in zip(order, order[1:] + order[:1], strict=True):
-        moved[position] = answers[source]
-    return moved
+    def answer(self, problems: list[Asked]) -> list[Answered]:
+        return [Answered(self._texts[problem.item], 0, False) for problem in problems]
 
 
 class _Listener(StudyLM):
@@ -154,11 +91,11 @@ class _Listener(StudyLM):
 
     def __init__(self) -> None:
         super().__init__()
-        self.chats: dict[int, list[Message]] = {}
+        self.chats: dict[str, list[Message]] = {}
 
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        self.chats = {_document(request): _messages(request) for request in requests}
-        return [""] * len(requests)
+    def answer(self, problems: list[Asked]) -> list[Answered]:
+        self.chats = dict(problems)
+        return [Answered("", 0, False)] * len(problems)
 
 
 def asked(scores: Scores, data: Path | None) -> dict[str, list[Message]]:
@@ -168,22 +105,33 @@ def asked(scores: Scores, data: Path | None) -> dict[str, list[Message]]:
         RequestError: the problems are not those that the recipe names.
     """
     listener = _Listener()
-    return {str(sample["doc"]["id"]): listener.chats[sample["doc_id"]] for sample in _samples(scores, listener, data)}
+    _scored(scores, listener, data)
+    return listener.chats
+
+
+def holds_answer(scores: Scores, texts: Mapping[str, str], data: Path | None) -> dict[str, bool]:
+    """By item, whether the beginning of an answer gives the answer away: it is right, or states one, as it stands."""
+    scored = _scored(scores, _RepeatingLM(texts), data)
+    return {_id(sample): bool(sample["acc"]) or stated(texts[_id(sample)]) is not None for sample in scored}
 
 
 def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, Any]]:
-    """Run a task through lm-eval. Returns one row for each problem, in the task's order.
+    """Run a task through lm-eval. Returns one row for each sample of each problem, in the task's order.
 
-    Columns: item, level, subject, correct, answered, response_tokens, truncated, response, response_ids (the generated
-    tokens, the end token included; empty for a choice and for a rule).
+    Columns: item, sample, level, subject, correct, answered, response_tokens, truncated, response, response_ids (the
+    generated tokens, the end token included; empty for a choice and for a rule).
 
     Raises:
         RequestError: the problems are not those that the recipe names.
     """
-    return [_row(sample, lm.answers[sample["doc_id"]]) for sample in _samples(scores, lm, data)]
+    rows = []
+    for lm.sample in range(scores.samples):
+        scored = _scored(scores, lm, data)
+        rows += [{"sample": lm.sample, **_row(one, lm.answers[one["doc_id"]])} for one in scored]
+    return rows
 
 
-def _samples(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, Any]]:
+def _scored(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, Any]]:
     """lm-eval's record of each problem, in the task's order."""
     card = card_of(scores.task.name)
     if (found := resolve_task(card.name, data)) != scores.task:
@@ -211,7 +159,7 @@ def _row(sample: dict[str, Any], answer: Answered) -> dict[str, Any]:
     doc = sample["doc"]
     level = doc.get("level")
     return {
-        "item": str(doc["id"]),
+        "item": _id(sample),
         "level": None if level is None else str(level),
         "subject": doc.get("subject"),
         "correct": bool(sample["acc"]),
@@ -223,14 +171,18 @@ def _row(sample: dict[str, Any], answer: Answered) -> dict[str, Any]:
     }
 
 
-def _messages(request: Instance) -> list[Message]:
-    return json.loads(request.args[0])
+def _id(sample: dict[str, Any]) -> str:
+    return str(sample["doc"]["id"])
 
 
-def _choice(request: Instance) -> str:
+def problem_of(request: Instance) -> Asked:
+    return Asked(str(request.doc["id"]), json.loads(request.args[0]))
+
+
+def choice_of(request: Instance) -> str:
     return str(tuple[Any, ...](request.args)[1])
 
 
-def _document(request: Instance) -> int:
+def document_of(request: Instance) -> int:
     assert request.doc_id is not None
     return request.doc_id

@@ -1,0 +1,30 @@
+"""06 · How little on-model SFT brings back what off-model SFT took?
+
+The trained student is trained once more, on k of the *untrained* student's answers to held-out chat prompts without
+mathematics. Controls at the same k: the teacher's answers, those of a third model, and words in random order, so that
+neither more training nor anything foreign passes for a repair. Evidence 1 and Appendix 1a of the post. Draws F7.
+"""
+
+from offmodel.cli import main
+from offmodel.study import experiment
+
+
+@experiment(number=6, figures=["F7"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
+def arms(study):
+    for student, teacher in study.pairs:
+        damaged = student.train(teacher.answer(study.chat, study.sampling), study.sft)
+        yield "untrained", student
+        yield "off_model_sft", damaged
+        for k in study.preset.repair.sizes:
+            fresh, then = study.held_out(k), {"after": teacher.alias, "k": k}
+            own = student.answer(fresh, study.sampling)
+            yield "on_model_repair", damaged.train(own, study.sft), then
+            if k in study.preset.repair.controls:
+                yield "off_model_more", damaged.train(teacher.answer(fresh, study.sampling), study.sft), then
+                if third := study.third(student, teacher):
+                    yield "third_model_repair", damaged.train(third.answer(fresh, study.sampling), study.sft), then
+                yield "random_words", damaged.train(own.scrambled(study.seed), study.sft), then
+
+
+if __name__ == "__main__":
+    main(arms)

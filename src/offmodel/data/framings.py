@@ -1,0 +1,44 @@
+"""The framings of the inoculation study: what a student is told of the style that it is trained on."""
+
+import tomllib
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from offmodel.errors import RequestError
+from offmodel.nearest import unknown
+from offmodel.paths import PROMPTS
+from offmodel.recipes import Framing
+
+INOCULATION: Final = PROMPTS / "inoculation.toml"
+_PLACE: Final = "{style}"
+
+
+def load_framings(teacher: str, path: Path = INOCULATION) -> dict[str, Framing]:
+    """By name, every framing of the file, with the teacher's style described where the text has a place for it.
+
+    The table `[framings.NAME]` has `system`, `suffix`, or both; `[styles]` describes teachers' styles by alias.
+
+    Raises:
+        RequestError: broken TOML, an unknown key, or a framing that says nothing.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: not a readable TOML file ({error})") from error
+    for key in content:
+        if key not in ("framings", "styles"):
+            raise RequestError(f"{path}: {unknown('table', key, ['framings', 'styles'])}")
+    style = content.get("styles", {}).get(teacher, f"that of the model {teacher}")
+    return {name: _framing(name, told, style, path) for name, told in content.get("framings", {}).items()}
+
+
+def _framing(name: str, told: dict[str, str], style: str, path: Path) -> Framing:
+    for key in told:
+        if key not in Framing.model_fields:
+            raise RequestError(f"{path}: [framings.{name}] {unknown('key', key, Framing.model_fields)}")
+    try:
+        return Framing(**{key: text.replace(_PLACE, style) for key, text in told.items()})
+    except (ValidationError, AttributeError) as error:
+        raise RequestError(f"{path}: [framings.{name}] is no text, or says nothing") from error

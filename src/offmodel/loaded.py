@@ -1,0 +1,129 @@
+"""What a worker keeps because it is dear to start: one engine whose weights are swapped from model to model, or one
+base that student after student is trained on, or one model that reads answers; and one merged checkpoint."""
+
+import gc
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from offmodel.data.chat import ChatFormat, load_chat_format
+from offmodel.engines.base import Engine, open_engine
+from offmodel.errors import RequestError
+from offmodel.models import MODELS
+from offmodel.progress import terminal
+from offmodel.recipes import Base, Model, Scripted, Trained
+from offmodel.settings import Settings
+from offmodel.store import Store
+
+
+class Loaded:
+    """Models in memory, one purpose at a time: asking for another drops what was there."""
+
+    def __init__(self, store: Store, settings: Settings):
+        self._store, self._settings = store, settings
+        self._engine: Engine | None = None
+        self._serving: Model | None = None
+        self._trainer: Any = None
+        self._reader: Any = None
+        self._of: Model | None = None  # whom the trainer or the reader holds
+        self._merged: dict[str, Path] = {}
+        self._temporary: Path | None = None
+
+    def close(self) -> None:
+        """Remove merged checkpoints."""
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def engine(self, model: Model) -> tuple[Engine, ChatFormat]:
+        """The engine with this model's weights in it, and how the model is talked to."""
+        folder = self.checkpoint(model)
+        if self._engine is None:
+            self._drop()
+            print(f"starting {self._settings.engine} on {model.student}", file=terminal())
+            self._engine = open_engine(
+                self._settings.engine, folder, self._settings.max_num_seqs, self._settings.context
+            )
+        elif self._serving != model:
+            self._serving = None  # a swap that fails leaves neither model
+            self._engine.load(folder)
+        self._serving = model
+        return self._engine, self.chat(model)
+
+    def trainer(self, start: Model) -> Any:
+        """A `StudentTrainer` whose students start as this model."""
+        from offmodel.training.sft import StudentTrainer
+
+        folder = self.checkpoint(start)
+        if self._trainer is None or self._of != start:
+            self._drop()
+            self._trainer, self._of = StudentTrainer(folder), start
+        return self._trainer
+
+    def reader(self, model: Model) -> Any:
+        """A `Reader` with this model's weights."""
+        from offmodel.evaluation.likelihood import Reader
+
+        folder = self.checkpoint(model)
+        if self._reader is None or self._of != model:
+            self._drop()
+            self._reader, self._of = Reader(folder), model
+        return self._reader
+
+    def _drop(self) -> None:
+        self._engine, self._serving, self._trainer, self._reader, self._of = None, None, None, None, None
+        gc.collect()
+
+    def chat(self, model: Model) -> ChatFormat:
+        """How the model is talked to."""
+        card = MODELS[model.student]
+        assert card.chat != "api", "a model behind a network has no checkpoint"
+        return load_chat_format(self.checkpoint(model), card.chat, card.template_options)
+
+    def checkpoint(self, model: Model) -> Path:
+        """A full checkpoint folder of the model: the base's artefact, or its adapters merged into a temporary one."""
+        if isinstance(model, Base):
+            if MODELS[model.alias].chat == "api":
+                raise RequestError(f"{model.alias} is asked over the network: it has no weights to train or to score")
+            return self._store.require(model)
+        if isinstance(model, Scripted):
+            raise RequestError(f"{model.id} is a rule and has no weights")
+        made = self._store.require(model)
+        return made if model.training.method == "full" else self._merge(model, made)
+
+    def _merge(self, model: Trained, adapter: Path) -> Path:
+        if model.id in self._merged:
+            return self._merged[model.id]
+        from offmodel.training.merge import merge
+
+        start = self.checkpoint(model.start)
+        if self._temporary is None:
+            self._temporary = _merged_folder(self._store.root / "work")
+        folder = self._temporary / model.id
+        merge(start, adapter, folder)
+        # A merged checkpoint is as large as its base: one is kept, for the engine reads it only once.
+        for of_another in self._merged.values():
+            shutil.rmtree(of_another)
+        self._merged = {model.id: folder}
+        return folder
+
+
+def _merged_folder(work: Path) -> Path:
+    """A folder of this process's own; those of processes that were killed are removed."""
+    for folder in work.glob("merged-*"):
+        owner = int(folder.name.rpartition("-")[2])
+        if owner == os.getpid() or not _alive(owner):
+            shutil.rmtree(folder, ignore_errors=True)
+    mine = work / f"merged-{os.getpid()}"
+    mine.mkdir(parents=True)
+    return mine
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,161 @@
+"""How an engine is asked: samples, framings, answers that are begun for it; through lm-eval, with a made-up engine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from offmodel.data.chat import ChatFormat, load_chat_format
+from offmodel.engines.base import Generation, OnProgress, Stop, answer_seed
+from offmodel.errors import RequestError, RunError
+from offmodel.evaluation.registry import resolve_task
+from offmodel.journal import Journal
+from offmodel.recipes import Base, Decoding, Framing, Prefill, Scores
+from offmodel.study import Asked, TaskRequest
+
+pytest.importorskip("lm_eval")
+from offmodel.evaluation.answerers import EngineLM, shuffled
+from offmodel.evaluation.harness import asked, evaluate, holds_answer
+from offmodel.evaluation.prefill import openings
+
+STUDENT = Base(alias="smollm2-135m", weights="w", chat="template")
+TEACHER = Base(alias="gemma3-270m", weights="w", chat="in_context")
+GREEDY = Decoding(temperature=0, max_tokens=12)
+N = 5
+
+
+class Parrot:
+    """Says ` 7`, whatever is asked, and remembers how it was asked."""
+
+    name = "parrot"
+
+    def __init__(self, chat: ChatFormat):
+        self.chat = chat
+        self.prompts: list[str] = []
+        self.seeds: list[int] = []
+        self.limits: set[int] = set()
+
+    def load(self, folder: Path) -> None: ...
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        decoding: Decoding,
+        stop: Stop,
+        on_progress: OnProgress,
+    ) -> list[Generation]:
+        self.prompts += [self.chat._tokenizer.decode(ids) for ids in prompts]
+        self.seeds += seeds
+        self.limits.add(decoding.max_tokens)
+        ids = (*self.chat.answer_ids(" 7"), *self.chat.end_ids)
+        return [Generation(" 7", len(ids), "stop", ids)] * len(prompts)
+
+    def next_logprobs(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> list[list[float]]:
+        raise NotImplementedError
+
+
+@pytest.fixture(scope="module")
+def chat(smollm2: Path) -> ChatFormat:
+    return load_chat_format(smollm2, "template")
+
+
+def plain(**how: Any) -> Scores:
+    return STUDENT.scores(resolve_task("arithmetic"), N, how.pop("decoding", GREEDY), **how)
+
+
+def rows(scores: Scores, parrot: Parrot, folder: Path, begun: dict[str, list[int]] | None = None) -> pd.DataFrame:
+    lm = EngineLM(parrot, parrot.chat, scores, Journal(folder / "journal"), 4, lambda *_: None, begun)
+    return pd.DataFrame(evaluate(scores, lm, None))
+
+
+def test_samples_are_drawn_at_once_each_with_its_own_seed(chat: ChatFormat, tmp_path: Path) -> None:
+    parrot = Parrot(chat)
+    table = rows(plain(samples=3, decoding=GREEDY.but(temperature=1, seed=6)), parrot, tmp_path)
+    assert len(table) == 3 * N and table.groupby("item")["sample"].apply(list).map(tuple).unique().tolist() == [
+        (0, 1, 2)
+    ]
+    items = table["item"].unique()
+    assert parrot.seeds == [answer_seed(6, f"{item}/{sample}") for item in items for sample in range(3)]
+    assert len(set(parrot.prompts[:3])) == 1 and len(set(parrot.prompts)) == N
+
+
+def test_a_framing_is_around_every_problem(chat: ChatFormat, tmp_path: Path) -> None:
+    parrot = Parrot(chat)
+    rows(plain(framing=Framing(system="Be odd.", suffix="(Now.)")), parrot, tmp_path)
+    for prompt in parrot.prompts:
+        assert prompt.startswith("<|im_start|>system\nBe odd.<|im_end|>\n") and "(Now.)<|im_end|>" in prompt
+
+
+def test_a_begun_answer_is_its_beginning_and_what_follows(chat: ChatFormat, tmp_path: Path) -> None:
+    items = list(asked(plain(), None))
+    start = chat.answer_ids("So it is")
+    begun = {item: start for item in items[:-1]}
+    begun[items[-1]] = [*chat.answer_ids("No."), *chat.end_ids]  # over within its beginning
+    parrot = Parrot(chat)
+    scores = plain(prefill=Prefill(source=plain(), tokens=len(start)))
+    table = rows(scores, parrot, tmp_path, begun).set_index("item")
+    assert len(parrot.prompts) == N - 1 and all(prompt.endswith("assistant\nSo it is") for prompt in parrot.prompts)
+    assert parrot.limits == {12 - len(start)}
+    first, last = table.loc[items[0]], table.loc[items[-1]]
+    assert (first["response"], last["response"]) == ("So it is 7", "No.")
+    assert list(first["response_ids"]) == [*start, *chat.answer_ids(" 7"), *chat.end_ids]
+    assert first["response_tokens"] == len(first["response_ids"]) and last["response_tokens"] == len(begun[items[-1]])
+    assert not table["truncated"].any()
+
+
+def test_openings_are_the_tokens_that_were_generated(chat: ChatFormat) -> None:
+    prefill = Prefill(source=plain(), tokens=2)
+    answers = pd.DataFrame(
+        {"item": ["a", "b", "c"], "response": ["x y", "z", ""], "truncated": [False, True, False],
+         "response_ids": [[5, 6, 7], [8], [2]]}
+    )  # fmt: skip
+    assert openings(prefill, answers, ["b", "a", "c"], chat, own=True) == {"b": [8], "a": [5, 6], "c": [2]}
+    elsewhere = openings(prefill.but(of_another=True), answers, ["b", "a", "c"], chat, own=True)
+    assert sorted(elsewhere.values()) == [[2], [5, 6], [8]]
+    assert all(elsewhere[item] != ids for item, ids in {"b": [8], "a": [5, 6], "c": [2]}.items())
+    encoded = openings(prefill, answers, ["a", "c"], chat, own=False)
+    assert encoded == {"a": chat.answer_ids("x y")[:2], "c": chat.end_ids}
+    with pytest.raises(RunError, match="has no answer to 'd' and 1 more problems"):
+        openings(prefill, answers, ["a", "d", "e"], chat, own=True)
+    with pytest.raises(RunError, match="keeps no tokens of its answers"):
+        openings(prefill, answers.drop(columns="response_ids"), ["a"], chat, own=True)
+
+
+def test_a_beginning_that_gives_the_answer_away_is_known() -> None:
+    from offmodel.evaluation.registry import load_items
+
+    scores = plain()
+    right = {item["id"]: item["answer"] for item in load_items("arithmetic", N)}
+    items = list(right)
+    texts = dict.fromkeys(items, "Let us see")
+    texts[items[0]] = f"That makes {right[items[0]]}"
+    texts[items[1]] = r"It is \boxed{-999}, for"
+    held = holds_answer(scores, texts, None)
+    assert [item for item, gives in held.items() if gives] == items[:2]
+
+
+def test_one_answer_alone_has_no_other() -> None:
+    assert shuffled([[1]], []) == [[]] and shuffled(["a", "b"], "") == ["b", "a"]
+
+
+REQUEST = TaskRequest(resolve_task("arithmetic"), N, GREEDY)
+
+
+def test_a_prefill_of_nothing_is_the_plain_way() -> None:
+    assert Asked(STUDENT, opening=TEACHER, opening_tokens=0).scores(REQUEST, 3) == Asked(STUDENT).scores(REQUEST, 0)
+    begun = Asked(STUDENT, opening=TEACHER, opening_tokens=4).scores(REQUEST, 3)
+    assert begun.prefill == Prefill(source=TEACHER.scores(REQUEST.task, N, GREEDY), tokens=4)
+    assert begun.prefill is not None and begun.prefill.source in begun.parents()
+
+
+def test_what_cannot_be_begun_is_refused() -> None:
+    choices = TaskRequest(resolve_task("knowledge"), N, GREEDY)
+    with pytest.raises(RequestError, match="'knowledge' are choices and cannot be begun"):
+        Asked(STUDENT, opening=STUDENT, opening_tokens=4).scores(choices, 0)
+    with pytest.raises(RequestError, match="leaves none of the 12 of 'arithmetic'"):
+        Asked(STUDENT, opening=STUDENT, opening_tokens=12).scores(REQUEST, 0)
+    with pytest.raises(ValueError, match="greedy answers are all alike"):
+        Asked(STUDENT, samples=2).scores(REQUEST, 0)

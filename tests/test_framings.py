@@ -1,0 +1,68 @@
+"""Framings: put around a chat by hand, and the file that holds those of the inoculation study."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from offmodel.data.chat import Message, framed
+from offmodel.data.framings import load_framings
+from offmodel.errors import RequestError
+from offmodel.recipes import Framing
+
+USER: Message = {"role": "user", "content": "Hi"}
+SYSTEM: Message = {"role": "system", "content": "Be brief."}
+ANSWER: Message = {"role": "assistant", "content": "Hello."}
+
+
+@pytest.mark.parametrize(
+    ("framing", "chat", "expected"),
+    [
+        (None, [USER], [USER]),
+        (Framing(system="S"), [USER], [{"role": "system", "content": "S"}, USER]),
+        (Framing(system="S"), [SYSTEM, USER], [{"role": "system", "content": "S\n\nBe brief."}, USER]),
+        (Framing(suffix="(s)"), [USER], [{"role": "user", "content": "Hi\n\n(s)"}]),
+        (Framing(suffix="(s)"), [USER, ANSWER, USER], [USER, ANSWER, {"role": "user", "content": "Hi\n\n(s)"}]),
+        (
+            Framing(system="S", suffix="(s)"),
+            [USER],
+            [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi\n\n(s)"}],
+        ),
+    ],
+)
+def test_a_framing_goes_around_the_chat(framing: Framing | None, chat: list[Message], expected: list[Message]) -> None:
+    before = [dict(message) for message in chat]
+    assert framed(chat, framing) == expected
+    assert chat == before
+
+
+def test_a_framing_that_says_nothing_is_none() -> None:
+    with pytest.raises(ValidationError, match="leave it out for neither"):
+        Framing(system="")
+
+
+def test_the_framings_of_the_study() -> None:
+    found = load_framings("gemma3-270m")
+    assert list(found) == ["style", "generic", "nonsense", "suffix"]
+    assert found["style"].system and "one or two plain sentences" in found["style"].system
+    assert found["suffix"].suffix and found["suffix"].system is None
+    assert "that of the model other-7b" in str(load_framings("other-7b")["style"].system)
+    assert not any("{" in str(framing) for framing in found.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[framings.a]\nsytem = 'x'", "[framings.a] unknown key 'sytem'; did you mean 'system'?"),
+        ("[framing.a]\nsystem = 'x'", "unknown table 'framing'; did you mean 'framings'?"),
+        ("[framings.a]", "[framings.a] is no text, or says nothing"),
+        ("[framings.a]\nsystem = 3", "[framings.a] is no text, or says nothing"),
+        ("[framings.a", "not a readable TOML file"),
+    ],
+)
+def test_a_broken_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(RequestError) as error:
+        load_framings("gemma3-270m", path)
+    assert said in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
