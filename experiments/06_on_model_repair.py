@@ -18,12 +18,12 @@ def arms(study):
         for k in study.preset.repair.sizes:
             fresh, then = study.held_out(k), {"after": teacher.alias, "k": k}
             own = student.answer(fresh, study.sampling)
-            yield "on_model_repair", damaged.train(own, study.sft), then
+            yield "on_model_repair", damaged.train(own, study.repair), then
             if k in study.preset.repair.controls:
-                yield "off_model_more", damaged.train(teacher.answer(fresh, study.sampling), study.sft), then
+                yield "off_model_more", damaged.train(teacher.answer(fresh, study.sampling), study.repair), then
                 if third := study.third(student, teacher):
-                    yield "third_model_repair", damaged.train(third.answer(fresh, study.sampling), study.sft), then
-                yield "random_words", damaged.train(own.scrambled(study.seed), study.sft), then
+                    yield "third_model_repair", damaged.train(third.answer(fresh, study.sampling), study.repair), then
+                yield "random_words", damaged.train(own.scrambled(study.seed), study.repair), then
 
 
 if __name__ == "__main__":

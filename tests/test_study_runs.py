@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import time
@@ -11,7 +12,14 @@ import pandas as pd
 import pytest
 from conftest import SMOKE, run_study, study_command
 
+from offmodel.cells import collect_arms, collect_readings, measurements, requested_tasks
+from offmodel.executors import run_locally
 from offmodel.paths import ROOT
+from offmodel.plan import make_plan
+from offmodel.presets import load_preset
+from offmodel.runner import run
+from offmodel.settings import Settings
+from offmodel.store import Store
 
 pytest.importorskip("vllm", reason="the study's engine")
 
@@ -84,16 +92,66 @@ def test_a_second_run_makes_nothing(finished) -> None:
     assert time.monotonic() - started < 60
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "experiments").glob("[0-9]*.py")))
-def test_every_numbered_script_runs(finished, script: str) -> None:
-    runs, _ = finished  # what the scripts have in common is there
-    done = run_study("--preset", str(SMOKE), "--runs", str(runs), script=script)
+SCRIPTS = sorted((ROOT / "experiments").glob("[0-9]*.py"))
+
+
+@pytest.fixture(scope="module")
+def made(finished) -> Path:
+    """The run folder with the artefacts of all scripts, made together: a model that several need is started once."""
+    runs, _ = finished
+    preset, wanted = load_preset(str(SMOKE)), []
+    for script in SCRIPTS:
+        experiment = runpy.run_path(str(script))["arms"]
+        tasks = requested_tasks(preset, None, None, None, experiment.tasks)
+        cells = measurements(collect_arms(experiment, preset, preset.seeds, None, None), tasks, preset.reading)
+        wanted += [recipe for cell in cells for recipe in cell.recipes]
+        wanted += [reading.likelihood for reading in collect_readings(experiment, preset, preset.seeds, None)]
+    settings = Settings(**preset.run.model_dump(), runs=runs, engine="vllm")
+    report = run(make_plan(wanted, Store(runs)), settings, run_locally)
+    assert not report.failed, report.describe_failures()
+    return runs
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_numbered_script_runs(made: Path, script: Path) -> None:
+    done = run_study("--preset", str(SMOKE), "--runs", str(made), script=script.name)
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = runs / "results" / "smoke" / script.removesuffix(".py")
+    folder = made / "results" / "smoke" / script.stem
     scores = pd.read_csv(folder / "scores.csv")
     assert scores["accuracy"].between(0, 1).all() and len(scores) > 3
-    curves = [pd.read_parquet(path) for path in runs.glob("trained/*/training.parquet")]
-    assert all(list(curve.step) == [1, 2] for curve in curves)
+    assert "all artefacts were there" in done.stdout
+
+
+def test_every_training_took_its_steps(made: Path) -> None:
+    curves = {path.parent.name: pd.read_parquet(path) for path in made.glob("trained/*/training.parquet")}
+    for name, curve in curves.items():
+        # 16 answers are two steps of 8; a repair has 8 answers
+        assert list(curve.step) == ([1] if name.count(".sft-") == 2 else [1, 2]), name
+
+
+def test_a_prefill_of_no_tokens_gives_the_scores_without_one(made: Path) -> None:
+    items = pd.read_parquet(made / "results" / "smoke" / "07_prefill" / "items.parquet")
+    plain = items[items["arm"] == "off_model_sft"]
+    none = items[(items["arm"] == "prefill") & (items["tokens"] == 0)]
+    assert len(plain) and none["scores_id"].unique().tolist() == plain["scores_id"].unique().tolist()
+    begun = items[(items["arm"] == "prefill") & (items["tokens"] == 4)]
+    assert begun["prefill_answers"].notna().all() and plain["prefill_answers"].isna().all()
+
+
+def test_an_inoculation_with_nothing_is_the_plain_student(made: Path) -> None:
+    items = pd.read_parquet(made / "results" / "smoke" / "10_inoculation" / "items.parquet")
+    plain = items[(items["trained_with"] == "none") & (items["asked_with"] == "none")]
+    degraded = results(made)[lambda table: table["arm"] == "off_model_sft"]
+    assert set(plain["scores_id"]) <= set(degraded["scores_id"])
+    read = pd.read_parquet(made / "results" / "smoke" / "10_inoculation" / "likelihoods.parquet")
+    assert set(read["trained_with"]) == {"none", "style", "generic", "nonsense", "suffix"}
+    assert (read["logprob"] < 0).all() and (read.groupby("trained_with").size() == 16).all()
+
+
+def test_best_of_n_draws_samples(made: Path) -> None:
+    items = pd.read_parquet(made / "results" / "smoke" / "11_best_of_n" / "items.parquet")
+    drawn = items[~items["arm"].str.startswith("floor_")]
+    assert set(drawn["sample"]) == {0, 1} and (drawn.groupby(["arm", "task", "item"]).size() == 2).all()
 
 
 def kill_when(runs: Path, pattern: str) -> None:

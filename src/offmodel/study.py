@@ -55,6 +55,11 @@ class Study:
     def sft(self) -> Training:
         return Training(**self.preset.sft.model_dump(), seed=self.seed)
 
+    @property
+    def repair(self) -> Training:
+        """`sft` at a constant rate: a warm-up from zero would use up the only step that a handful of answers make."""
+        return self.sft.but(schedule="constant", warmup_ratio=0)
+
     def held_out(self, k: int) -> Prompts:
         """`k` chat prompts without mathematics that no student of this study was trained on.
 
