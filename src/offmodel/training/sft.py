@@ -20,7 +20,13 @@ from offmodel.data.chat import MASKED, Example
 from offmodel.errors import RequestError
 from offmodel.recipes import Training
 from offmodel.training.batches import order_of_examples
-from offmodel.training.loop import LoggingTrainer, OnProgress, completion_loss, last_checkpoint
+from offmodel.training.loop import (
+    LoggingTrainer,
+    OnProgress,
+    completion_loss,
+    last_checkpoint,
+    refuse_data_parallel,
+)
 from offmodel.training.merge import copy_without_weights
 from offmodel.training.objectives import OBJECTIVES
 
@@ -101,17 +107,10 @@ class StudentTrainer:
 
     def _student(self, training: Training) -> Any:
         if training.method == "full":
-            return _load(self._start, torch.float32)  # bf16 would round small updates away
-        self._base = self._base or _load(self._start, self.dtype)
+            return load_model(self._start, torch.float32)  # bf16 would round small updates away
+        self._base = self._base or load_model(self._start, self.dtype)
         set_seed(training.seed)  # the adapter's first matrix is drawn now
-        lora = LoraConfig(
-            r=training.rank,
-            lora_alpha=training.alpha,  # type: ignore[arg-type]  # it is only divided by r
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
-        return get_peft_model(self._base, lora)
+        return get_peft_model(self._base, lora_config(training.rank, training.alpha))
 
     def _write(self, model: Any, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
@@ -122,7 +121,23 @@ class StudentTrainer:
             model.to(torch.bfloat16).save_pretrained(out)
 
 
-def _load(folder: Path, dtype: torch.dtype) -> Any:
+def lora_config(rank: int, alpha: float) -> LoraConfig:
+    """LoRA on every linear layer but the head, without dropout: the one shape of adapter in this project."""
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # it is only divided by r
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def load_model(folder: Path, dtype: torch.dtype) -> Any:
+    """A checkpoint's causal model with a plain head.
+
+    Raises:
+        RequestError: the folder is no checkpoint, or its logits are not hidden states times the output embedding.
+    """
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True
@@ -165,10 +180,7 @@ def _arguments(training: Training, work: Path, save_every: int, device_batch: in
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
     )
-    if arguments.n_gpu > 1:
-        raise RequestError(
-            "several GPUs in one process: start one process for each, or show it one (CUDA_VISIBLE_DEVICES)"
-        )
+    refuse_data_parallel(arguments)
     devices = arguments.world_size
     if training.batch_size % (device_batch * devices):
         raise RequestError(
