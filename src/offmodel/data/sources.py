@@ -77,6 +77,10 @@ def _gsm8k(row: Row, position: int) -> Row:
     return {"id": f"gsm8k-{position}", "question": row["question"], **fields}
 
 
+def _gsm8k_train(row: Row, position: int) -> Row:
+    return {**_gsm8k(row, position), "id": f"gsm8k-train-{position}"}  # no id of the test split
+
+
 def _as_it_is(row: Row, position: int) -> Row:
     return row
 
@@ -108,7 +112,7 @@ _NORMALISE: dict[str, Callable[[Row, int], Row]] = {
     "math500": _math500,
     "olympiads": _olympiads,
     "gsm8k": _gsm8k,
-    "gsm8k_train": _gsm8k,
+    "gsm8k_train": _gsm8k_train,
     "chat": _as_it_is,
     "knowledge": _as_it_is,
 }

@@ -36,11 +36,15 @@ _MAX_DIGITS = 100
 
 @dataclass(frozen=True)
 class Verdict:
-    """`answered`: the text states an answer, in a box or as "the answer is". `timed_out` answers count as wrong."""
+    """`answered`: the text states an answer, in a box or as "the answer is".
+
+    An answer on which the comparison `timed_out` or `broke` (it raised, or died for want of memory) counts as wrong.
+    """
 
     correct: bool
     answered: bool
     timed_out: bool
+    broke: bool = False
 
 
 def boxed(text: str) -> str | None:
@@ -123,8 +127,8 @@ class Checker:
             except OSError as error:  # out of time, or dead: for want of memory or stack, or by its own timer
                 self.close()
                 timed_out = isinstance(error, TimeoutError) or process.returncode == -signal.SIGPROF
-                return Verdict(correct=False, answered=answered, timed_out=timed_out)
-        return Verdict(correct=reply["correct"], answered=answered, timed_out=False)
+                return Verdict(correct=False, answered=answered, timed_out=timed_out, broke=not timed_out)
+        return Verdict(correct=reply["correct"], answered=answered, timed_out=False, broke=reply["broke"])
 
     def close(self) -> None:
         """End the process, if there is one."""

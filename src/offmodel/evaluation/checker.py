@@ -60,12 +60,13 @@ def main() -> None:
         request = json.loads(line)
         # The default action of this timer ends the process, whatever code it is in and even if the parent is gone.
         signal.setitimer(signal.ITIMER_PROF, request["timeout"])
+        correct, broke = False, False
         try:
             correct = judge(request["gold"], request["answer"], request["tolerance"])
         except (Exception, RecursionError, MemoryError):  # the answer is a stranger's text: what breaks on it is wrong
-            correct = False
+            broke = True
         signal.setitimer(signal.ITIMER_PROF, 0)
-        verdicts.write(json.dumps({"correct": bool(correct)}) + "\n")
+        verdicts.write(json.dumps({"correct": bool(correct), "broke": broke}) + "\n")
 
 
 if __name__ == "__main__":

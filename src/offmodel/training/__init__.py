@@ -1,1 +1,1 @@
-"""Training of students: objectives as weights on tokens, a fused language-model head, LoRA and full-weight SFT."""
+"""Training of students: objectives as weights on tokens, a fused language-model head, LoRA and full weights, GRPO."""

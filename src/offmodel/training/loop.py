@@ -137,10 +137,27 @@ class LoggingTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
-            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            unfinished = folder / f".{_WHOLE}"
-            unfinished.write_text(self._fingerprint, encoding="utf-8")
-            unfinished.replace(folder / _WHOLE)
+            mark_whole(Path(str(self.args.output_dir)), self.state.global_step, self._fingerprint)
+
+
+def refuse_data_parallel(arguments: TrainingArguments) -> None:
+    """See that each process drives one device.
+
+    Raises:
+        RequestError: several GPUs are visible to this one process.
+    """
+    if arguments.n_gpu > 1:
+        raise RequestError(
+            "several GPUs in one process: start one process for each, or show it one (CUDA_VISIBLE_DEVICES)"
+        )
+
+
+def mark_whole(work: Path, step: int, fingerprint: str) -> None:
+    """Say that the checkpoint of `step` is written to its end; without this mark it is not resumed from."""
+    folder = work / f"checkpoint-{step}"
+    unfinished = folder / f".{_WHOLE}"
+    unfinished.write_text(fingerprint, encoding="utf-8")
+    unfinished.replace(folder / _WHOLE)
 
 
 def last_checkpoint(work: Path, fingerprint: str) -> Path | None:

@@ -21,7 +21,13 @@ from offmodel.errors import RequestError
 from offmodel.recipes import Training
 from offmodel.training.batches import order_of_examples
 from offmodel.training.checkpoint import compute_dtype, load_checkpoint
-from offmodel.training.loop import LoggingTrainer, OnProgress, completion_loss, last_checkpoint
+from offmodel.training.loop import (
+    LoggingTrainer,
+    OnProgress,
+    completion_loss,
+    last_checkpoint,
+    refuse_data_parallel,
+)
 from offmodel.training.merge import copy_without_weights
 from offmodel.training.objectives import OBJECTIVES
 
@@ -96,14 +102,7 @@ class StudentTrainer:
             return load_checkpoint(self._start, torch.float32)  # bf16 would round small updates away
         self._base = self._base or load_checkpoint(self._start, self.dtype)
         set_seed(training.seed)  # the adapter's first matrix is drawn now
-        lora = LoraConfig(
-            r=training.rank,
-            lora_alpha=training.alpha,  # type: ignore[arg-type]  # it is only divided by r
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
-        return get_peft_model(self._base, lora)
+        return get_peft_model(self._base, lora_config(training.rank, training.alpha))
 
     def _write(self, model: Any, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
@@ -112,6 +111,17 @@ class StudentTrainer:
         else:
             copy_without_weights(self._start, out)
             model.to(torch.bfloat16).save_pretrained(out)
+
+
+def lora_config(rank: int, alpha: float) -> LoraConfig:
+    """LoRA on every linear layer but the head, without dropout: the one shape of adapter in this project."""
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # it is only divided by r
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
 
 
 def _casts_left_to(model: Any) -> Any:
@@ -141,10 +151,7 @@ def _arguments(training: Training, work: Path, save_every: int, device_batch: in
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
     )
-    if arguments.n_gpu > 1:
-        raise RequestError(
-            "several GPUs in one process: start one process for each, or show it one (CUDA_VISIBLE_DEVICES)"
-        )
+    refuse_data_parallel(arguments)
     devices = arguments.world_size
     if training.batch_size % (device_batch * devices):
         raise RequestError(

@@ -1,0 +1,116 @@
+"""Problems with an answer that can be checked, for reinforcement learning: GSM8K's training split, or made arithmetic.
+
+A problem is asked word for word as the benchmark of its kind asks, and none of them is a problem of that benchmark.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from offmodel import recipes
+from offmodel.data import arithmetic
+from offmodel.data.chat import Message
+from offmodel.data.draw import draw
+from offmodel.data.sources import load_rows, resolve
+from offmodel.errors import RequestError
+from offmodel.nearest import unknown
+
+_ARITHMETIC_SEED = 12_000
+"""Apart from the small numbers that draw a benchmark's items."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`messages` is what the model is asked, `answer` the right one: a numeral, or LaTeX without dollar signs."""
+
+    id: str
+    messages: list[Message]
+    answer: str
+
+
+@dataclass(frozen=True)
+class ProblemSource:
+    """`benchmark` is the data set whose items are left out; `instruction` follows each question, as it does there."""
+
+    benchmark: str
+    instruction: str
+
+
+PROBLEM_SOURCES = {
+    "gsm8k_train": ProblemSource(
+        "gsm8k", "Please reason step by step, and put your final answer within \\boxed{}."
+    ),  # Cobbe et al., 2021, arXiv 2110.14168: 7,473 problems
+    "arithmetic_train": ProblemSource(
+        "arithmetic", "Work it out, and end your reply with the number that is the answer."
+    ),  # of the kind that models of 100M parameters sometimes solve: a reward that is never earned teaches nothing
+}
+
+
+def problem_revision(source: str, data_dir: Path | None = None) -> str:
+    """What `recipes.Prompts.revision` is for a source of problems: its bytes, and those of the items left out.
+
+    Args:
+        source: a key of `PROBLEM_SOURCES`.
+        data_dir: a mirror of the public data sets, in which GSM8K is `gsm8k/train.jsonl` and `gsm8k/test.jsonl` with
+            the hub's columns `question` and `answer`; None means `$OFFMODEL_DATA`, or else the hub.
+
+    Raises:
+        RequestError: unknown source, or it is not to be found (see `offmodel.data.sources.resolve`).
+    """
+    if source not in PROBLEM_SOURCES:
+        raise unknown("problem source", source, PROBLEM_SOURCES)
+    if source == "arithmetic_train":
+        return f"generator:{arithmetic.VERSION}"
+    kept_apart = resolve(PROBLEM_SOURCES[source].benchmark, data_dir).revision
+    return f"{resolve(source, data_dir).revision}, apart from {kept_apart}"
+
+
+def load_problems(prompts: recipes.Prompts, data_dir: Path | None = None) -> list[Problem]:
+    """The problems that a recipe describes, in its order; fewer are always the first of more.
+
+    Args:
+        prompts: source, revision (`problem_revision`), seed, and which part of the order. Every difficulty comes in
+            proportion in every beginning of the order.
+        data_dir: as for `problem_revision`.
+
+    Raises:
+        RequestError: unknown source, too few problems, bytes other than the recipe names, or a recipe that wants no
+            mathematics.
+    """
+    found = problem_revision(prompts.source, data_dir)
+    if found != prompts.revision:
+        raise RequestError(
+            f"the problems of '{prompts.source}' are revision {found}, the study was planned with {prompts.revision}; "
+            "plan it again, or give the --data it was planned with"
+        )
+    if not prompts.math:
+        raise RequestError(f"all problems of '{prompts.source}' are mathematics; ask for them with math=True")
+    source = PROBLEM_SOURCES[prompts.source]
+    benchmark = {_plain(row["question"]) for row in _rows(source.benchmark, data_dir)}
+    rows = [row for row in _rows(prompts.source, data_dir) if _plain(row["question"]) not in benchmark]
+    end = prompts.skip + prompts.n
+    if end > len(rows):
+        raise RequestError(
+            f"asked for {prompts.n} problems of '{prompts.source}' after the first {prompts.skip}, there are "
+            f"{len(rows)} that are no items of '{source.benchmark}'; lower the number"
+        )
+    order = draw(rows, len(rows), prompts.seed, "level", what="problems")
+    return [
+        Problem(
+            id=row["id"],
+            messages=[{"role": "user", "content": f"{row['question']}\n\n{source.instruction}"}],
+            answer=str(row["answer"]),
+        )
+        for row in order[prompts.skip : end]
+    ]
+
+
+def _rows(source: str, data_dir: Path | None) -> list[dict[str, Any]]:
+    if source.startswith("arithmetic"):
+        return arithmetic.items(arithmetic.MAX_ITEMS, _ARITHMETIC_SEED if source == "arithmetic_train" else 0)
+    return load_rows(source, data_dir)
+
+
+def _plain(question: str) -> str:
+    """A question without what copies of a data set differ in."""
+    return " ".join(question.split()).casefold()

@@ -1,0 +1,88 @@
+"""Problems to reinforce on: asked as the benchmark asks, never its own items, in a stable order."""
+
+from pathlib import Path
+
+import pytest
+from test_sources import MIRROR, needs_mirror, write_mirror
+
+from offmodel import recipes
+from offmodel.data import arithmetic
+from offmodel.data.problems import PROBLEM_SOURCES, Problem, load_problems, problem_revision
+from offmodel.data.sources import load_rows
+from offmodel.errors import RequestError
+from offmodel.training.rewards import check_answers
+
+
+def row(question: str, answer: str) -> dict[str, str]:
+    return {"question": question, "answer": f"Think.\n#### {answer}"}
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Path:
+    write_mirror(tmp_path, "gsm8k", [row("One and one?", "2")])
+    write_mirror(
+        tmp_path, "gsm8k_train", [row("Two and two?", "4"), row("One  and ONE?", "2"), row("1,000 + 1?", "1,001")]
+    )
+    return tmp_path
+
+
+def wanted(source: str, n: int, data: Path | None = None, **more) -> recipes.Prompts:
+    return recipes.Prompts(source=source, revision=problem_revision(source, data), n=n, **more)
+
+
+def test_items_of_the_benchmark_are_left_out(mirror: Path) -> None:
+    problems = load_problems(wanted("gsm8k_train", 2, mirror), mirror)
+    asked = "Two and two?\n\nPlease reason step by step, and put your final answer within \\boxed{}."
+    assert Problem("gsm8k-train-0", [{"role": "user", "content": asked}], "4") in problems
+    assert {problem.answer for problem in problems} == {"4", "1001"}
+    with pytest.raises(RequestError, match="there are 2 that are no items of 'gsm8k'"):
+        load_problems(wanted("gsm8k_train", 3, mirror), mirror)
+
+
+def test_the_revision_names_both_splits(mirror: Path) -> None:
+    before = wanted("gsm8k_train", 1, mirror)
+    path = mirror / "gsm8k" / "test.jsonl"
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(RequestError, match="the study was planned with"):
+        load_problems(before, mirror)
+
+
+def test_wrong_requests(mirror: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="unknown problem source 'gsm8k'; did you mean 'gsm8k_train'"):
+        problem_revision("gsm8k", mirror)
+    with pytest.raises(RequestError, match="are mathematics"):
+        load_problems(wanted("gsm8k_train", 1, mirror, math=False), mirror)
+    (mirror / "gsm8k" / "train.jsonl").unlink()
+    with pytest.raises(RequestError, match="'gsm8k_train' is not in the mirror"):
+        problem_revision("gsm8k_train", mirror)
+
+
+def test_arithmetic_is_apart_from_every_item_of_the_benchmark_and_mixes_the_levels() -> None:
+    everything = load_problems(wanted("arithmetic_train", 400))
+    items = {item["question"] for item in arithmetic.items(arithmetic.MAX_ITEMS, 0)}
+    questions = [problem.messages[0]["content"].partition("\n\n")[0] for problem in everything]
+    assert not items & set(questions) and len(set(questions)) == 400
+    levels = {item["id"]: item["level"] for item in arithmetic.items(arithmetic.MAX_ITEMS, 12_000)}
+    assert {levels[problem.id] for problem in everything[:10]} == {1, 2, 3, 4, 5}
+    assert load_problems(wanted("arithmetic_train", 8)) == everything[:8]
+    assert load_problems(wanted("arithmetic_train", 8, skip=8)) == everything[8:16]
+    assert load_problems(wanted("arithmetic_train", 8, seed=1)) != everything[:8]
+
+
+@pytest.mark.parametrize("source", PROBLEM_SOURCES)
+def test_a_problem_is_asked_as_its_benchmark_asks(source: str, mirror: Path) -> None:
+    pytest.importorskip("lm_eval", reason="needs the extra `cpu` or `gpu`")
+    from offmodel.evaluation.registry import build_task
+
+    benchmark = PROBLEM_SOURCES[source].benchmark
+    task = build_task(benchmark, 1, data_dir=mirror)
+    asked = task.doc_to_text(next(iter(task.test_docs())))
+    assert isinstance(asked, str) and asked.endswith(f"\n\n{PROBLEM_SOURCES[source].instruction}")
+    assert load_problems(wanted(source, 1, mirror), mirror)[0].messages[0]["content"].count("\n\n") == 1
+
+
+@needs_mirror
+def test_the_whole_training_split_can_be_rewarded_and_is_not_tested_on() -> None:
+    problems = load_problems(wanted("gsm8k_train", 7473, MIRROR), MIRROR)
+    check_answers("number", [problem.answer for problem in problems])
+    assert not {problem.id for problem in problems} & {item["id"] for item in load_rows("gsm8k", MIRROR)}
