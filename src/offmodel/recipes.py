@@ -7,32 +7,16 @@ bumps the `version` of its recipe. How it is run (engine, devices, folders) is k
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    TypeAdapter,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 
 class Value(BaseModel):
-    """A frozen value with a canonical JSON form (sorted keys, no spaces, every field written out but `later` ones)."""
+    """A frozen value with a canonical JSON form (sorted keys, no spaces, every field written out, but for fields that came
+    after the first artefacts: those are left out at their default, so that older ids hold)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    # Fields that came after the first artefacts: at their default they are left out, so that older ids still hold.
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        plain = {name for name in self.later if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in handler(self).items() if name not in plain}
 
     def canonical(self) -> str:
         """The JSON text that is hashed; equal values give equal texts in every process."""
@@ -41,6 +25,10 @@ class Value(BaseModel):
     def but(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated again."""
         return type(self).model_validate({**self.model_dump(), **changes})
+
+
+def _not_given(value: Any) -> bool:
+    return value is None
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every random generator in use takes
@@ -196,9 +184,7 @@ class Trained(_Model):
     start: "Model"
     data: "Data"
     training: Training
-    framing: Framing | None = None
-
-    later: ClassVar[frozenset[str]] = frozenset({"framing"})
+    framing: Framing | None = Field(default=None, exclude_if=_not_given)
 
     @property
     def label(self) -> str:
@@ -376,11 +362,9 @@ class Scores(Recipe):
     n: int = Field(gt=0)
     draw_seed: int = Field(default=0, ge=0)
     decoding: Decoding
-    framing: Framing | None = None
-    prefill: Prefill | None = None
-    samples: int = Field(default=1, gt=0)
-
-    later: ClassVar[frozenset[str]] = frozenset({"framing", "prefill", "samples"})
+    framing: Framing | None = Field(default=None, exclude_if=_not_given)
+    prefill: Prefill | None = Field(default=None, exclude_if=_not_given)
+    samples: int = Field(default=1, gt=0, exclude_if=lambda samples: samples == 1)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
