@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
+from offmodel.errors import RequestError
 from offmodel.recipes import Base, Decoding, Prompts, Scripted, Task, Trained, Training, parse
 
 STUDENT = Base(alias="student", weights="sha256:1", chat="template")
@@ -51,6 +52,50 @@ def test_whole_and_decimal_numbers_of_one_value_are_one_recipe() -> None:
 )
 def test_every_setting_of_a_training_is_part_of_its_id(changes) -> None:
     assert trained(**changes).id != trained().id
+
+
+@pytest.mark.parametrize(
+    ("objective", "found"), [("sft", "student.sft-teacher-5934374cf3"), ("dft", "student.dft-teacher-3bf00bfa50")]
+)
+def test_ids_from_before_objectives_had_parameters_stay(objective: str, found: str) -> None:
+    assert trained(objective=objective).id == found
+    assert "parameters" not in trained(objective=objective).canonical()
+
+
+def test_a_parameter_of_an_objective_is_in_the_id_only_when_it_is_not_the_default() -> None:
+    clip = trained(objective="clip")
+    assert trained(objective="clip", parameters={"fraction": 0.1}) == clip
+    other = trained(objective="clip", parameters={"fraction": 0.05})
+    assert other.id != clip.id
+    assert '"parameters":{"fraction":0.05}' in other.canonical()
+    assert parse(other.canonical()) == other
+    assert len({clip.label, other.label, "student.clip-teacher"}) == 1
+    one, same = ({"strength": 0.3, "certainty": 0.9}, {"certainty": 0.9, "strength": 0.3})
+    assert trained(objective="sed", parameters=one).id == trained(objective="sed", parameters=same).id
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"objective": "clp"}, "unknown objective 'clp'; did you mean 'clip'?"),
+        ({"parameters": {"tau": 1}}, "objective 'sft' has no parameter 'tau'; it takes: none"),
+        (
+            {"objective": "clip", "parameters": {"fraction": 1}},
+            "objective 'clip': fraction must be above 0 and below 1, found 1",
+        ),
+        ({"objective": "clip", "parameters": {"fraction": 0}}, "must be above 0 and below 1, found 0"),
+        ({"objective": "flow", "parameters": {"tau": 0}}, "objective 'flow': tau must be above 0, found 0"),
+        ({"objective": "stm", "parameters": {"perplexity": 1}}, "objective 'stm': perplexity must be above 1, found 1"),
+        ({"objective": "asft", "parameters": {"kl": -0.1}}, "objective 'asft': kl must be above 0, found -0.1"),
+        ({"objective": "sed", "parameters": {"certainty": 1.2}}, "certainty must be above 0 and below 1, found 1.2"),
+        ({"objective": "asft", "method": "full"}, "full weights have none: set method = 'lora'"),
+    ],
+)
+def test_an_objective_that_cannot_be_run_is_refused_in_one_line(changes, line: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        trained(**changes)
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_change_far_up_among_the_parents_changes_the_id() -> None:

@@ -9,7 +9,9 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
+
+from offmodel.objective_names import check_objective, given_parameters
 
 
 class Value(BaseModel):
@@ -76,10 +78,27 @@ class TrainingSize(Value):
 
 
 class Training(TrainingSize):
-    """How a student is trained."""
+    """How a student is trained: with an objective of `offmodel.objective_names`, on those `parameters` of it that are
+    not at their default. Without any the field is not written at all, so that an objective may get a new one and keep
+    its ids.
 
-    objective: Literal["sft", "dft"] = "sft"
+    Raises:
+        RequestError: an unknown objective, or one that cannot be run with these parameters or this method.
+    """
+
+    objective: str = "sft"
+    parameters: dict[str, float] = Field(default={}, exclude_if=lambda given: not given)
     seed: Seed = 0
+
+    @field_validator("parameters")
+    @classmethod
+    def _without_defaults(cls, given: dict[str, float], others: ValidationInfo) -> dict[str, float]:
+        return given_parameters(others.data.get("objective", ""), given)
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        check_objective(self.objective, self.parameters, self.method)
+        return self
 
 
 class Prompts(Value):

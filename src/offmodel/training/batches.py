@@ -1,6 +1,7 @@
 """Which examples each optimiser step sees, and how they become tensors."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -42,8 +43,21 @@ def order_of_examples(lengths: Sequence[int], epochs: float, batch_size: int, se
     return order + longest_first(waiting)
 
 
+@dataclass(frozen=True)
+class GivenExample(Example):
+    """An example with what was taken before training: `given` `(n,)`, a number for each of its `n` learned tokens."""
+
+    given: Tensor
+
+
+def learned(labels: Tensor) -> Tensor:
+    """Which of the positions 1, 2, … are learned, `(batch, length - 1)`; position t predicts token t + 1."""
+    return labels[:, 1:] != MASKED
+
+
 def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
-    """Tensors `(batch, longest)`, padded on the right, and `lengths` `(batch,)`.
+    """Tensors `(batch, longest)`, padded on the right, and `lengths` `(batch,)`; for given examples `given` `(n,)` too,
+    one after the other.
 
     There is no attention mask: in a causal model no token sees what is right of it, padded positions carry no label,
     and attention without a mask is faster. What is padding is known by position alone (some models pad with the very
@@ -55,4 +69,6 @@ def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
     for row, example in enumerate(examples):
         input_ids[row, : len(example.input_ids)] = torch.tensor(example.input_ids)
         labels[row, : len(example.labels)] = torch.tensor(example.labels)
-    return {"input_ids": input_ids, "labels": labels, "lengths": lengths}
+    batch = {"input_ids": input_ids, "labels": labels, "lengths": lengths}
+    given = [example.given for example in examples if isinstance(example, GivenExample)]
+    return {**batch, "given": torch.cat(given)} if given else batch

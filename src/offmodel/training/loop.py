@@ -10,16 +10,16 @@ from typing import Any, Final
 
 import pandas as pd
 import torch
-from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from offmodel.data.chat import MASKED, Example
+from offmodel.data.chat import Example
 from offmodel.errors import RequestError, RunError
-from offmodel.training.batches import collate
-from offmodel.training.head import weighted_nll
-from offmodel.training.objectives import Objective
+from offmodel.training.batches import collate, learned
+from offmodel.training.head import token_losses
+from offmodel.training.reference import hidden_states, parts, untrained
+from offmodel.training.terms import Objective
 
 OnProgress = Callable[[int, int, int], None]
 """Called after each step with the steps done, the steps in all, and the step's tokens (prompts included)."""
@@ -62,25 +62,33 @@ class StepTotals:
 
 @contextmanager
 def completion_loss(model: Any, objective: Objective, dtype: torch.dtype) -> Iterator[StepTotals]:
-    """While open, `model(input_ids, labels, lengths, num_items_in_batch)` returns the objective's loss and no logits.
+    """While open, `model(input_ids, labels, lengths, given, num_items_in_batch)` returns the objective's loss alone.
 
     The loss is the sum over the micro-batch's completion tokens divided by `num_items_in_batch`, the completion tokens
-    of the whole step. It is computed inside forward because only there do wrappers for several devices see it.
+    of the whole step. It is computed inside forward because only there do wrappers for several devices see it. An
+    objective that compares costs one more pass through the backbone, without gradient.
     """
-    causal_lm: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    backbone, head = causal_lm.base_model, causal_lm.get_output_embeddings()
+    causal_lm, backbone, head = parts(model)
     totals = StepTotals()
 
     def forward(
-        input_ids: Tensor, labels: Tensor, lengths: Tensor, num_items_in_batch: Tensor | None = None, **_: Any
+        input_ids: Tensor,
+        labels: Tensor,
+        lengths: Tensor,
+        given: Tensor | None = None,
+        num_items_in_batch: Tensor | None = None,
+        **_: Any,
     ) -> dict[str, Tensor]:
-        with torch.autocast(input_ids.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            hidden = backbone(input_ids=input_ids, use_cache=False).last_hidden_state
-        following = labels[:, 1:]  # position t predicts token t + 1
-        learned = following != MASKED
-        tokens = weighted_nll(hidden[:, :-1][learned].to(dtype), head.weight.to(dtype), following[learned], objective)
+        of_reference = None
+        if objective.compares:  # first, so that it is over before the student's activations are kept
+            with torch.no_grad(), untrained(model):
+                of_reference = hidden_states(backbone, input_ids, labels, dtype)
+        hidden = hidden_states(backbone, input_ids, labels, dtype)
+        row, position = learned(labels).nonzero(as_tuple=True)
+        gold = labels[row, position + 1]
+        tokens = token_losses(hidden, head.weight.to(dtype), gold, objective, row, given, of_reference)
         totals.add(tokens.loss, tokens.nll, lengths)
-        n = learned.sum() if num_items_in_batch is None else num_items_in_batch
+        n = torch.as_tensor(len(gold)) if num_items_in_batch is None else num_items_in_batch
         return {"loss": tokens.loss / n.clamp(min=1)}
 
     causal_lm.forward = forward

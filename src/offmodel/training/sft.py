@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import disable_input_dtype_casting
+from torch import Tensor
 from torch.utils.data import Subset
 from transformers import TrainingArguments, set_seed
 
@@ -29,7 +30,9 @@ from offmodel.training.loop import (
     refuse_data_parallel,
 )
 from offmodel.training.merge import copy_without_weights
-from offmodel.training.objectives import OBJECTIVES
+from offmodel.training.objectives import objective
+from offmodel.training.reference import reference_log_probabilities, with_given
+from offmodel.training.terms import Objective
 
 
 class StudentTrainer:
@@ -43,6 +46,7 @@ class StudentTrainer:
         self._start = start
         self.dtype = dtype or compute_dtype()
         self._base: Any = None
+        self._reference: tuple[str, list[Tensor]] = ("", [])  # the last one: objectives are compared on the same data
 
     def train(
         self,
@@ -70,8 +74,8 @@ class StudentTrainer:
             device_batch: examples that one device holds at once: a matter of memory and speed, not of the result.
 
         Raises:
-            RequestError: there is nothing to learn, the batch sizes do not divide, the folder is no checkpoint with a
-                plain head, or `work` belongs to another training.
+            RequestError: there is nothing to learn, or the objective leaves nothing, the batch sizes do not divide, the
+                folder is no checkpoint with a plain head, or `work` belongs to another training.
             RunError: the loss or its gradient is no longer finite.
         """
         if not any(label != MASKED for example in examples for label in example.labels):
@@ -81,9 +85,12 @@ class StudentTrainer:
         checkpoint = last_checkpoint(work, fingerprint)
         lengths = [len(example.input_ids) for example in examples]
         order = order_of_examples(lengths, training.epochs, training.batch_size, training.seed)
+        chosen = objective(training.objective, training.parameters)
         model = self._student(training)
         try:
-            with completion_loss(model, OBJECTIVES[training.objective], self.dtype) as totals, _casts_left_to(model):
+            with completion_loss(model, chosen, self.dtype) as totals, _casts_left_to(model):
+                if chosen.needs_reference:
+                    examples = self._with_given(model, examples, chosen, arguments)
                 data = Subset(examples, order)  # type: ignore[arg-type]  # any sequence will do
                 trainer = LoggingTrainer(model, arguments, data, totals, on_progress, fingerprint)
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -103,6 +110,19 @@ class StudentTrainer:
         self._base = self._base or load_checkpoint(self._start, self.dtype)
         set_seed(training.seed)  # the adapter's first matrix is drawn now
         return get_peft_model(self._base, lora_config(training.rank, training.alpha))
+
+    def _with_given(
+        self, model: Any, examples: Sequence[Example], chosen: Objective, arguments: TrainingArguments
+    ) -> Sequence[Example]:
+        which = f"{type(model).__name__} {_digest(examples)}"  # full weights are rounded otherwise than a base
+        if self._reference[0] != which:
+            share = slice(arguments.process_index, None, arguments.world_size)
+            batch = arguments.per_device_train_batch_size
+            found = reference_log_probabilities(
+                model.to(arguments.device), examples, self.dtype, arguments.device, batch, share
+            )
+            self._reference = (which, found)
+        return with_given(examples, self._reference[1], chosen)
 
     def _write(self, model: Any, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
@@ -163,7 +183,11 @@ def _arguments(training: Training, work: Path, save_every: int, device_batch: in
 
 
 def _fingerprint(examples: Sequence[Example], training: Training) -> str:
-    digest = hashlib.sha256(training.canonical().encode())
+    return _digest(examples, training.canonical())
+
+
+def _digest(examples: Sequence[Example], of: str = "") -> str:
+    digest = hashlib.sha256(of.encode())
     for example in examples:
         digest.update(repr((example.input_ids, example.labels)).encode())
     return digest.hexdigest()
