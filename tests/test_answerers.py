@@ -12,8 +12,9 @@ from offmodel.engines.base import Generation, OnProgress, Stop, answer_seed
 from offmodel.errors import RequestError, RunError
 from offmodel.evaluation.registry import resolve_task
 from offmodel.journal import Journal
-from offmodel.recipes import Base, Decoding, Framing, Prefill, Scores
+from offmodel.recipes import Base, Prefill, Scores
 from offmodel.study import Asked, TaskRequest
+from offmodel.values import Decoding, Framing
 
 pytest.importorskip("lm_eval")
 from offmodel.evaluation.answerers import EngineLM, shuffled

@@ -8,7 +8,7 @@ import pytest
 from offmodel.engines.answering import generate_in_chunks
 from offmodel.engines.base import Generation, OnProgress, Stop
 from offmodel.journal import Journal
-from offmodel.recipes import Decoding
+from offmodel.values import Decoding
 
 
 class CountingEngine:

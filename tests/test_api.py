@@ -19,7 +19,7 @@ from offmodel.engines.base import Generation
 from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError, RunError
 from offmodel.journal import Journal
-from offmodel.recipes import Decoding
+from offmodel.values import Decoding
 
 pytest.importorskip("openai")
 

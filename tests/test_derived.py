@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from offmodel.data.derived import mixed, scrambled
-from offmodel.recipes import Base, Decoding, Mixture, Prompts, parse
+from offmodel.recipes import Base, Mixture, parse
+from offmodel.values import Decoding, Prompts
 
 ANSWERS = pd.DataFrame(
     {

@@ -8,7 +8,7 @@ import pytest
 from offmodel.data.chat import ChatFormat, load_chat_format
 from offmodel.engines.answering import stop_of
 from offmodel.engines.base import Engine, Stop, answer_seed, open_engine
-from offmodel.recipes import Decoding
+from offmodel.values import Decoding
 
 QUESTIONS = [
     "What is the capital of France?",

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from offmodel.data.chat import Message, framed
 from offmodel.data.framings import load_framings
 from offmodel.errors import RequestError
-from offmodel.recipes import Framing
+from offmodel.values import Framing
 
 USER: Message = {"role": "user", "content": "Hi"}
 SYSTEM: Message = {"role": "system", "content": "Be brief."}

@@ -21,7 +21,7 @@ from offmodel.errors import RequestError, RunError
 from offmodel.training import rewards
 from offmodel.training.grpo import order_of_problems, train_grpo
 from offmodel.training.merge import merge
-from offmodel.training.rl import RL
+from offmodel.values import RL
 
 pytest.importorskip("trl", reason="needs the extra `rl`")
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from test_sources import MIRROR, needs_mirror, write_mirror
 
-from offmodel import recipes
 from offmodel.data import arithmetic
 from offmodel.data.problems import PROBLEM_SOURCES, Problem, load_problems, problem_revision
 from offmodel.data.sources import load_rows
 from offmodel.errors import RequestError
 from offmodel.training.rewards import check_answers
+from offmodel.values import Prompts
 
 
 def row(question: str, answer: str) -> dict[str, str]:
@@ -26,8 +26,8 @@ def mirror(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def wanted(source: str, n: int, data: Path | None = None, **more) -> recipes.Prompts:
-    return recipes.Prompts(source=source, revision=problem_revision(source, data), n=n, **more)
+def wanted(source: str, n: int, data: Path | None = None, **more) -> Prompts:
+    return Prompts(source=source, revision=problem_revision(source, data), n=n, **more)
 
 
 def test_items_of_the_benchmark_are_left_out(mirror: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from offmodel.errors import RequestError
-from offmodel.recipes import Base, Decoding, Prompts, Scripted, Task, Trained, Training, parse
+from offmodel.recipes import Base, Scripted, Trained, parse
+from offmodel.values import Decoding, Prompts, Task, Training
 
 STUDENT = Base(alias="student", weights="sha256:1", chat="template")
 TEACHER = Base(alias="teacher", weights="sha256:2", chat="template")

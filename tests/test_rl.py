@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from offmodel.errors import RequestError
 from offmodel.paths import ROOT
 from offmodel.training.rewards import REWARDS
-from offmodel.training.rl import RL, TRL, RewardName, require_trl
+from offmodel.training.rl import TRL, require_trl
+from offmodel.values import RL, RewardName
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from offmodel import recipes
 from offmodel.data.draw import draw
 from offmodel.data.prompts import MATH, load_prompts
 from offmodel.data.sources import HUB, OWN, load_rows, resolve
 from offmodel.errors import RequestError
 from offmodel.paths import ROOT
+from offmodel.values import Prompts
 
 MIRROR = ROOT.parent / "shared" / "data"
 needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason=f"no mirror of the public data sets at {MIRROR}")
@@ -207,8 +207,8 @@ def test_impossible_draw_is_refused(n: int) -> None:
         draw(ROWS, n, 0)
 
 
-def chat(n: int, **changes: Any) -> recipes.Prompts:
-    return recipes.Prompts(source="chat", revision=resolve("chat").revision, n=n, **changes)
+def chat(n: int, **changes: Any) -> Prompts:
+    return Prompts(source="chat", revision=resolve("chat").revision, n=n, **changes)
 
 
 def test_prompts_are_user_messages_with_the_input() -> None:
@@ -256,7 +256,7 @@ def test_unknown_prompt_source_is_refused() -> None:
 
 @needs_mirror
 def test_alpaca_without_mathematics() -> None:
-    recipe = recipes.Prompts(source="alpaca", revision=resolve("alpaca", MIRROR).revision, n=500, math=False)
+    recipe = Prompts(source="alpaca", revision=resolve("alpaca", MIRROR).revision, n=500, math=False)
     prompts = load_prompts(recipe, MIRROR)
     assert len(prompts) == 500
     assert [p for p in prompts if MATH.search(p["messages"][0]["content"])] == []

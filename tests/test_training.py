@@ -17,10 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from offmodel.data.chat import MASKED, Example, example, load_chat_format
 from offmodel.errors import RequestError, RunError
-from offmodel.recipes import Training
 from offmodel.training.merge import merge
 from offmodel.training.objectives import OBJECTIVES
 from offmodel.training.sft import StudentTrainer
+from offmodel.values import Training
 
 FAR_FROM_LEARNED: dict[str, dict[str, float]] = {"stm": {"perplexity": 200}}
 """Parameters with which a random model, to which every token is a surprise, has something to learn."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from offmodel.data.chat import MASKED, Example
-from offmodel.recipes import Training
 from offmodel.training.sft import StudentTrainer
+from offmodel.values import Training
 
 LORA = Training(learning_rate=1e-2, rank=4, alpha=8, batch_size=4, warmup_ratio=0, schedule="constant")
 VOCABULARY = 128

@@ -9,8 +9,9 @@ from offmodel.errors import RequestError
 from offmodel.evaluation.registry import card_of, load_items, resolve_task
 from offmodel.nearest import unknown
 from offmodel.presets import AnswersRead, Preset, TaskSize
-from offmodel.recipes import Base, Decoding, Likelihood, Recipe, Scores, Scripted
+from offmodel.recipes import Base, Likelihood, Recipe, Scores, Scripted
 from offmodel.study import Arm, Asked, Experiment, Reading, Study, TaskRequest, Yielded
+from offmodel.values import Decoding
 
 
 def requested_tasks(

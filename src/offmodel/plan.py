@@ -5,17 +5,7 @@ from dataclasses import dataclass
 
 from offmodel.evaluation.registry import TASKS
 from offmodel.models import MODELS
-from offmodel.recipes import (
-    Base,
-    Completions,
-    Likelihood,
-    Mixture,
-    Recipe,
-    Scores,
-    Scrambled,
-    Scripted,
-    Trained,
-)
+from offmodel.recipes import Base, Completions, Likelihood, Mixture, Recipe, Scores, Scrambled, Scripted, Trained
 from offmodel.store import Store
 
 # A chat prompt with its template, in tokens: only for estimates.

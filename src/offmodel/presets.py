@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from offmodel.errors import RequestError
 from offmodel.nearest import unknown
 from offmodel.paths import PRESETS
-from offmodel.recipes import Sampling, Seed, TrainingSize
 from offmodel.settings import Running
+from offmodel.values import Sampling, Seed, TrainingSize
 
 
 class _Section(BaseModel):

@@ -6,131 +6,11 @@ bumps the `version` of its recipe. How it is run (engine, devices, folders) is k
 """
 
 import hashlib
-import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from offmodel.objective_names import check_objective, given_parameters
-
-
-class Value(BaseModel):
-    """A frozen value with a canonical JSON form (sorted keys, no spaces, every field written out, but for fields that came
-    after the first artefacts: those are left out at their default, so that older ids hold)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def canonical(self) -> str:
-        """The JSON text that is hashed; equal values give equal texts in every process."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-    def but(self, **changes: Any) -> Self:
-        """A copy with some fields changed, validated again."""
-        return type(self).model_validate({**self.model_dump(), **changes})
-
-
-def _not_given(value: Any) -> bool:
-    return value is None
-
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every random generator in use takes
-
-
-class Sampling(Value):
-    """How answers are drawn, but for the seed."""
-
-    temperature: float = Field(ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = Field(gt=0)
-
-
-class Decoding(Sampling):
-    """How answers are sampled. Temperature 0 is greedy, for which seed and top_p mean nothing and are normalised."""
-
-    seed: Seed = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _greedy_has_no_seed(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("temperature") == 0:
-            return {**data, "seed": 0, "top_p": 1.0}
-        return data
-
-
-class TrainingSize(Value):
-    """How a student is trained, but for the objective and the seed.
-
-    Lengths are in the student's tokens; `batch_size` counts examples for each optimiser step over all devices. The
-    constants' sources stand beside them in the presets.
-    """
-
-    method: Literal["lora", "full"] = "lora"
-    rank: int = Field(default=32, gt=0, le=1024)
-    alpha: float = Field(default=64, gt=0)
-    learning_rate: float = Field(gt=0, lt=1)
-    epochs: float = Field(default=1, gt=0)
-    batch_size: int = Field(default=8, gt=0)
-    max_length: int = Field(default=1024, gt=1)
-    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-
-
-class Training(TrainingSize):
-    """How a student is trained: with an objective of `offmodel.objective_names`, on those `parameters` of it that are
-    not at their default. Without any the field is not written at all, so that an objective may get a new one and keep
-    its ids.
-
-    Raises:
-        RequestError: an unknown objective, or one that cannot be run with these parameters or this method.
-    """
-
-    objective: str = "sft"
-    parameters: dict[str, float] = Field(default={}, exclude_if=lambda given: not given)
-    seed: Seed = 0
-
-    @field_validator("parameters")
-    @classmethod
-    def _without_defaults(cls, given: dict[str, float], others: ValidationInfo) -> dict[str, float]:
-        return given_parameters(others.data.get("objective", ""), given)
-
-    @model_validator(mode="after")
-    def _can_be_run(self) -> Self:
-        check_objective(self.objective, self.parameters, self.method)
-        return self
-
-
-class Prompts(Value):
-    """`n` chat prompts of a source in an order drawn by `seed`, the first `skip` left out.
-
-    `revision` names the source's bytes (a commit of the hub, or the digest of a file), so that an edited file or
-    another mirror is another data set. Prompts are cheap to load and are not stored as artefacts.
-    """
-
-    source: str
-    revision: str
-    n: int = Field(gt=0)
-    seed: int = Field(default=0, ge=0)
-    skip: int = Field(default=0, ge=0)
-    math: bool = Field(default=True, description="False leaves out prompts that ask for mathematics")
-
-    def held_out(self, k: int) -> "Prompts":
-        """The `k` prompts after these: never seen by a student trained on these."""
-        return self.but(skip=self.skip + self.n, n=k)
-
-
-class Framing(Value):
-    """What is put around a chat: a system message before it, a suffix after its last user turn."""
-
-    system: str | None = None
-    suffix: str | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if not self.system and not self.suffix:
-            raise ValueError("a framing has a system message, a suffix, or both; leave it out for neither")
-        return self
+from offmodel.values import Decoding, Framing, Prompts, Seed, Task, Training, Value, not_given
 
 
 class Recipe(Value):
@@ -203,7 +83,7 @@ class Trained(_Model):
     start: "Model"
     data: "Data"
     training: Training
-    framing: Framing | None = Field(default=None, exclude_if=_not_given)
+    framing: Framing | None = Field(default=None, exclude_if=not_given)
 
     @property
     def label(self) -> str:
@@ -350,13 +230,6 @@ class Mixture(Recipe):
         return (self.of, self.other)
 
 
-class Task(Value):
-    """A benchmark by name, with the revision of its items and of its scorer."""
-
-    name: str
-    revision: str
-
-
 class Prefill(Value):
     """The beginnings that answers are given: the first `tokens` tokens of the answers in `source` to the same problems.
 
@@ -381,8 +254,8 @@ class Scores(Recipe):
     n: int = Field(gt=0)
     draw_seed: int = Field(default=0, ge=0)
     decoding: Decoding
-    framing: Framing | None = Field(default=None, exclude_if=_not_given)
-    prefill: Prefill | None = Field(default=None, exclude_if=_not_given)
+    framing: Framing | None = Field(default=None, exclude_if=not_given)
+    prefill: Prefill | None = Field(default=None, exclude_if=not_given)
     samples: int = Field(default=1, gt=0, exclude_if=lambda samples: samples == 1)
 
     @model_validator(mode="after")

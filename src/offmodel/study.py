@@ -12,7 +12,8 @@ from offmodel.errors import RequestError
 from offmodel.evaluation.registry import card_of
 from offmodel.models import MODELS, model
 from offmodel.presets import Preset
-from offmodel.recipes import Base, Decoding, Framing, Likelihood, Model, Prefill, Prompts, Scores, Task, Training
+from offmodel.recipes import Base, Likelihood, Model, Prefill, Scores
+from offmodel.values import Decoding, Framing, Prompts, Task, Training
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypedDict
 from offmodel.data.jsonl import read_jsonl
 from offmodel.errors import RequestError
 from offmodel.paths import PROMPTS
-from offmodel.recipes import Framing
+from offmodel.values import Framing
 
 WORKED_EXAMPLES: Final = PROMPTS / "worked_examples.jsonl"
 MASKED: Final = -100

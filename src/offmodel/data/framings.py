@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from offmodel.errors import RequestError
 from offmodel.nearest import unknown
 from offmodel.paths import PROMPTS
-from offmodel.recipes import Framing
+from offmodel.values import Framing
 
 INOCULATION: Final = PROMPTS / "inoculation.toml"
 _PLACE: Final = "{style}"

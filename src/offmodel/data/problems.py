@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offmodel import recipes
 from offmodel.data import arithmetic
 from offmodel.data.chat import Message
 from offmodel.data.draw import draw
 from offmodel.data.sources import load_rows, resolve
 from offmodel.errors import RequestError
 from offmodel.nearest import unknown
+from offmodel.values import Prompts
 
 _ARITHMETIC_SEED = 12_000
 """Apart from the small numbers that draw a benchmark's items."""
@@ -47,7 +47,7 @@ PROBLEM_SOURCES = {
 
 
 def problem_revision(source: str, data_dir: Path | None = None) -> str:
-    """What `recipes.Prompts.revision` is for a source of problems: its bytes, and those of the items left out.
+    """What `Prompts.revision` is for a source of problems: its bytes, and those of the items left out.
 
     Args:
         source: a key of `PROBLEM_SOURCES`.
@@ -65,7 +65,7 @@ def problem_revision(source: str, data_dir: Path | None = None) -> str:
     return f"{resolve(source, data_dir).revision}, apart from {kept_apart}"
 
 
-def load_problems(prompts: recipes.Prompts, data_dir: Path | None = None) -> list[Problem]:
+def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Problem]:
     """The problems that a recipe describes, in its order; fewer are always the first of more.
 
     Args:

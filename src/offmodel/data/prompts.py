@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from offmodel import recipes
 from offmodel.data.draw import draw
 from offmodel.data.sources import load_rows, resolve
 from offmodel.errors import RequestError
 from offmodel.nearest import unknown
+from offmodel.values import Prompts
 
 # The column that spreads the kinds of prompt evenly over every beginning of the order, where there is one.
 STRATA: dict[str, str | None] = {"chat": "category", "alpaca": None}
@@ -28,7 +28,7 @@ MATH = re.compile(
 )
 
 
-def load_prompts(prompts: recipes.Prompts, data_dir: Path | None = None) -> list[dict[str, Any]]:
+def load_prompts(prompts: Prompts, data_dir: Path | None = None) -> list[dict[str, Any]]:
     """The prompts that a recipe describes, in its order.
 
     The order is one permutation of the whole source for each seed. Leaving out mathematics keeps it, so that two

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from offmodel.data.chat import ChatFormat
 from offmodel.engines.base import Engine, Generation, OnProgress, Stop
 from offmodel.journal import Journal
-from offmodel.recipes import Decoding
+from offmodel.values import Decoding
 
 
 def generate_in_chunks(

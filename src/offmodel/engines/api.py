@@ -16,7 +16,7 @@ from offmodel.engines.base import Generation, OnProgress
 from offmodel.engines.provider import URL_VARIABLE, ApiModel, Provider, Reply, address, key_of
 from offmodel.errors import RequestError
 from offmodel.journal import Journal
-from offmodel.recipes import Decoding
+from offmodel.values import Decoding
 
 
 def check_key(model: ApiModel) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-from offmodel.recipes import Decoding
+from offmodel.values import Decoding
 
 
 @dataclass(frozen=True)

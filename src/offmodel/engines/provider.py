@@ -18,7 +18,7 @@ from offmodel.data.chat import Message
 from offmodel.engines.base import Generation
 from offmodel.errors import RunError
 from offmodel.progress import terminal
-from offmodel.recipes import Decoding
+from offmodel.values import Decoding
 
 # Asks another address for every such model: a mirror, or a server of one's own.
 URL_VARIABLE = "OFFMODEL_API_URL"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from offmodel.engines.base import Generation, OnProgress, Stop
-from offmodel.recipes import Decoding
+from offmodel.values import Decoding
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from offmodel.engines.base import Generation, OnProgress, Stop
-from offmodel.recipes import Decoding
+from offmodel.values import Decoding
 
 
 def _configure_environment() -> None:

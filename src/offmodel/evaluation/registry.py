@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from offmodel import recipes
 from offmodel.data import arithmetic
 from offmodel.data.draw import draw
 from offmodel.data.sources import load_rows, resolve
 from offmodel.errors import RequestError
 from offmodel.nearest import unknown
 from offmodel.paths import EVALUATION_TASKS
+from offmodel.values import Task
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
@@ -143,7 +143,7 @@ def card_of(name: str) -> TaskCard:
     return TASKS[name]
 
 
-def resolve_task(name: str, data_dir: Path | None = None) -> recipes.Task:
+def resolve_task(name: str, data_dir: Path | None = None) -> Task:
     """The benchmark as part of a score's identity: another prompt, other items or another scorer give another task.
 
     Raises:
@@ -151,7 +151,7 @@ def resolve_task(name: str, data_dir: Path | None = None) -> recipes.Task:
     """
     card = card_of(name)
     items = f"generator:{arithmetic.VERSION}" if card.source is None else resolve(card.source, data_dir).revision
-    return recipes.Task(name=name, revision=f"{items}, prompt {card.version}, {SCORERS[card.scorer]}")
+    return Task(name=name, revision=f"{items}, prompt {card.version}, {SCORERS[card.scorer]}")
 
 
 def load_items(

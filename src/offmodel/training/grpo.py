@@ -21,8 +21,9 @@ from offmodel.errors import RequestError
 from offmodel.training import rewards
 from offmodel.training.checkpoint import compute_dtype, load_checkpoint
 from offmodel.training.loop import OnProgress, last_checkpoint, refuse_data_parallel
-from offmodel.training.rl import RL, require_trl
+from offmodel.training.rl import require_trl
 from offmodel.training.sft import lora_config
+from offmodel.values import RL
 
 
 def train_grpo(

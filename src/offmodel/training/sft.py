@@ -19,7 +19,6 @@ from transformers import TrainingArguments, set_seed
 
 from offmodel.data.chat import MASKED, Example
 from offmodel.errors import RequestError
-from offmodel.recipes import Training
 from offmodel.training.batches import order_of_examples
 from offmodel.training.checkpoint import compute_dtype, load_checkpoint
 from offmodel.training.loop import (
@@ -33,6 +32,7 @@ from offmodel.training.merge import copy_without_weights
 from offmodel.training.objectives import objective
 from offmodel.training.reference import reference_log_probabilities, with_given
 from offmodel.training.terms import Objective
+from offmodel.values import Training
 
 
 class StudentTrainer:
