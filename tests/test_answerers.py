@@ -104,7 +104,7 @@ def test_a_begun_answer_is_its_beginning_and_what_follows(chat: ChatFormat, tmp_
     assert (first["response"], last["response"]) == ("So it is 7", "No.")
     assert list(first["response_ids"]) == [*start, *chat.answer_ids(" 7"), *chat.end_ids]
     assert first["response_tokens"] == len(first["response_ids"]) and last["response_tokens"] == len(begun[items[-1]])
-    assert not table["truncated"].any()
+    assert table["truncated"].tolist() == [False] * N
 
 
 def test_openings_are_the_tokens_that_were_generated(chat: ChatFormat) -> None:

@@ -80,8 +80,8 @@ class Workshop:
             case Scrambled():
                 scrambled(self._completions(recipe.of), recipe.seed).to_parquet(out / COMPLETIONS, index=False)
             case Mixture():
-                parts = [self._completions(part) for part in (recipe.of, recipe.other)]
-                mixed(*parts, recipe.share, recipe.seed).to_parquet(out / COMPLETIONS, index=False)
+                of, other = (self._completions(part) for part in (recipe.of, recipe.other))
+                mixed(of, other, recipe.share, recipe.seed).to_parquet(out / COMPLETIONS, index=False)
             case Trained():
                 self._build_trained(recipe, out, scratch)
             case Scores():

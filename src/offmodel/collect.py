@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from offmodel.cells import Measurement
@@ -86,8 +87,8 @@ def read_answers(experiment: Experiment, readings: Sequence[Reading], store: Sto
             "reader": likelihood.model.student,
             "writer": likelihood.of.model.student,
             "key": tokens["key"],
-            "tokens": tokens["logprobs"].map(len),
-            "logprob": tokens["logprobs"].map(lambda values: float(values.sum())),
+            "tokens": [len(values) for values in tokens["logprobs"]],
+            "logprob": [float(np.sum(values)) for values in tokens["logprobs"]],
             "likelihood_id": likelihood.id,
         }
         frames.append(pd.DataFrame(columns))
@@ -99,7 +100,7 @@ def _home_logprobs(cell: Measurement, store: Store) -> dict[str, float]:
     if cell.likelihood is None or not store.is_done(cell.likelihood):
         return {}
     tokens = pd.read_parquet(store.folder(cell.likelihood) / "tokens.parquet")
-    return {key: float(row.mean()) for key, row in zip(tokens["key"], tokens["logprobs"], strict=True) if len(row)}
+    return {key: float(np.mean(row)) for key, row in zip(tokens["key"], tokens["logprobs"], strict=True) if len(row)}
 
 
 def _described(cell: Measurement) -> dict[str, Any]:

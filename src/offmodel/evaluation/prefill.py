@@ -25,7 +25,7 @@ def openings(
     Raises:
         RunError: the source has no answer, or no tokens of an answer, for a problem.
     """
-    known = {str(row["item"]): row for row in answers.to_dict("records")}
+    known: dict[str, Mapping[Any, Any]] = {str(row["item"]): row for row in answers.to_dict("records")}
     missing = [item for item in items if item not in known]
     if missing:
         others = f" and {len(missing) - 1} more problems" if len(missing) > 1 else ""
@@ -39,7 +39,7 @@ def openings(
     return {item: one[: prefill.tokens] for item, one in zip(items, ids, strict=True)}
 
 
-def _ids(row: Mapping[str, Any], chat: ChatFormat, own: bool, prefill: Prefill) -> list[int]:
+def _ids(row: Mapping[Any, Any], chat: ChatFormat, own: bool, prefill: Prefill) -> list[int]:
     if not own:
         return chat.answer_ids(row["response"]) + ([] if row["truncated"] else chat.end_ids)
     if not len(row.get("response_ids", ())):

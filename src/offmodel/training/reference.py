@@ -5,7 +5,7 @@ so it is taken once, before the first step, also for full weights, which then st
 distributions are too large to keep: an objective that compares them runs the untrained model at every step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -48,25 +48,45 @@ def reference_log_probabilities(
     One forward pass without gradient. Every process runs its own `share` of the examples, `slice(rank, None,
     processes)`, and all receive all.
     """
+    mine = range(len(examples))[share]
+    was_training = model.training
+    model.eval()
+    with untrained(model):
+        read = log_probabilities(model, [examples[index] for index in mine], dtype, device, batch)
+    model.train(was_training)
+    found = [(index, logp.tolist()) for index, logp in zip(mine, read, strict=True)]
+    by_index: dict[int, list[float]] = dict(gather_object(found))
+    return [torch.tensor(by_index[index]) for index in range(len(examples))]
+
+
+@torch.no_grad()
+def log_probabilities(
+    model: Any,
+    examples: Sequence[Example],
+    dtype: torch.dtype,
+    device: torch.device,
+    batch: int,
+    on_progress: Callable[[int, int], None] = lambda examples, tokens: None,
+) -> list[Tensor]:
+    """For each example the log-probabilities `(n,)` of its learned tokens under the model: nats, fp32, CPU.
+
+    One forward pass, `batch` examples at a time; `on_progress` is told each batch's examples and tokens.
+    """
     _, backbone, head = parts(model)
     likelihood = by_name("sft")
     # Of like length, so that little is padded; the longest first, so that too little memory is found out at once.
-    mine = sorted(range(len(examples))[share], key=lambda index: len(examples[index].input_ids), reverse=True)
-    found: list[tuple[int, list[float]]] = []
-    was_training = model.training
-    model.eval()
-    with torch.no_grad(), untrained(model):
-        for start in range(0, len(mine), batch):
-            indices = mine[start : start + batch]
-            tensors = collate([Example(examples[i].input_ids, examples[i].labels) for i in indices])
-            ids, labels = tensors["input_ids"].to(device), tensors["labels"].to(device)
-            hidden = hidden_states(backbone, ids, labels, dtype)
-            tokens = token_losses(hidden, head.weight.to(dtype), labels[:, 1:][learned(labels)], likelihood)
-            each = (-tokens.nll).float().cpu().split(learned(labels).sum(1).tolist())
-            found += [(index, logp.tolist()) for index, logp in zip(indices, each, strict=True)]
-    model.train(was_training)
-    by_index: dict[int, list[float]] = dict(gather_object(found))
-    return [torch.tensor(by_index[index]) for index in range(len(examples))]
+    order = sorted(range(len(examples)), key=lambda index: len(examples[index].input_ids), reverse=True)
+    found: dict[int, Tensor] = {}
+    for start in range(0, len(order), batch):
+        indices = order[start : start + batch]
+        tensors = collate([Example(examples[i].input_ids, examples[i].labels) for i in indices])
+        ids, labels = tensors["input_ids"].to(device), tensors["labels"].to(device)
+        hidden = hidden_states(backbone, ids, labels, dtype)
+        tokens = token_losses(hidden, head.weight.to(dtype), labels[:, 1:][learned(labels)], likelihood)
+        each = (-tokens.nll).float().cpu().split(learned(labels).sum(1).tolist())
+        found |= dict(zip(indices, each, strict=True))
+        on_progress(len(indices), int(tensors["lengths"].sum()))
+    return [found[index] for index in range(len(examples))]
 
 
 def with_given(examples: Sequence[Example], reference: Sequence[Tensor], objective: Objective) -> list[GivenExample]:
