@@ -148,6 +148,21 @@ def test_an_inoculation_with_nothing_is_the_plain_student(made: Path) -> None:
     assert (read["logprob"] < 0).all() and (read.groupby("trained_with").size() == 16).all()
 
 
+def test_rl_is_scored_on_the_way(made: Path) -> None:
+    items = pd.read_parquet(made / "results" / "smoke" / "12_rl" / "items.parquet")
+    reinforced = items[items["arm"] == "rl"]
+    conditions = reinforced[["start", "reward", "updates"]].drop_duplicates().values.tolist()
+    assert sorted(conditions) == sorted(
+        [start, reward, updates]
+        for start in ("off_model_sft", "untrained")
+        for reward in ("number", "format")
+        for updates in (1, 2)
+    )
+    curves = [pd.read_parquet(path) for path in made.glob("reinforced/*/training.parquet")]
+    assert len(curves) == 4 and all(curve["step"].tolist() == [1, 2] for curve in curves)
+    assert all(curve["reward"].between(0, 1).all() for curve in curves)
+
+
 def test_best_of_n_draws_samples(made: Path) -> None:
     items = pd.read_parquet(made / "results" / "smoke" / "11_best_of_n" / "items.parquet")
     drawn = items[~items["arm"].str.startswith("floor_")]

@@ -14,6 +14,7 @@ import pandas as pd
 
 from offmodel.data.chat import ChatFormat, Message, answered_example, example, framed
 from offmodel.data.derived import mixed, scrambled
+from offmodel.data.problems import load_problems
 from offmodel.data.prompts import load_prompts
 from offmodel.engines.answering import generate_in_chunks, stop_of
 from offmodel.engines.api import answer_by_api, told
@@ -32,9 +33,11 @@ from offmodel.recipes import (
     Likelihood,
     Mixture,
     Model,
+    Reinforced,
     Scores,
     Scrambled,
     Scripted,
+    Snapshot,
     Trained,
 )
 from offmodel.settings import Settings
@@ -77,6 +80,8 @@ class Workshop:
                 _build_base(recipe, out, scratch, self._settings.models)
             case Completions():
                 self._build_completions(recipe, out, scratch)
+            case Reinforced():
+                self._build_reinforced(recipe, out, scratch)
             case Scrambled():
                 scrambled(self._completions(recipe.of), recipe.seed).to_parquet(out / COMPLETIONS, index=False)
             case Mixture():
@@ -88,8 +93,8 @@ class Workshop:
                 self._build_scores(recipe, out, scratch)
             case Likelihood():
                 self._build_likelihood(recipe, out)
-            case Scripted():
-                raise RunError(f"{recipe.id} is a rule, not an artefact")
+            case Scripted() | Snapshot():
+                raise RunError(f"{recipe.id} is no artefact of its own")
 
     @property
     def details(self) -> dict[str, Any]:
@@ -164,6 +169,26 @@ class Workshop:
             on_progress=progress.at,
             save_every=self._settings.save_every,
             device_batch=math.gcd(recipe.training.batch_size, self._settings.device_batch),
+        )
+        progress.close()
+
+    def _build_reinforced(self, recipe: Reinforced, out: Path, scratch: Path) -> None:
+        from offmodel.training.grpo import train_grpo
+
+        start = self._loaded.checkpoint(recipe.start)
+        self._loaded.drop()
+        progress = Progress(f"{recipe.id}: updates", 0, "update")
+        answers = recipe.rl.prompts_per_update * recipe.rl.group
+        train_grpo(
+            start,
+            self._loaded.chat(recipe.start),
+            load_problems(recipe.problems, self._settings.data),
+            recipe.rl,
+            out,
+            scratch,
+            on_progress=progress.at,
+            save_every=self._settings.save_every,
+            device_batch=math.gcd(answers, self._settings.device_batch),
         )
         progress.close()
 

@@ -12,7 +12,7 @@ from offmodel.engines.base import Engine, open_engine
 from offmodel.errors import RequestError
 from offmodel.models import MODELS
 from offmodel.progress import terminal
-from offmodel.recipes import Base, Model, Scripted, Trained
+from offmodel.recipes import Base, Model, Reinforced, Scripted, Snapshot, Trained
 from offmodel.settings import Settings
 from offmodel.store import Store
 
@@ -39,7 +39,7 @@ class Loaded:
         """The engine with this model's weights in it, and how the model is talked to."""
         folder = self.checkpoint(model)
         if self._engine is None:
-            self._drop()
+            self.drop()
             print(f"starting {self._settings.engine} on {model.student}", file=terminal())
             self._engine = open_engine(
                 self._settings.engine, folder, self._settings.max_num_seqs, self._settings.context
@@ -56,7 +56,7 @@ class Loaded:
 
         folder = self.checkpoint(start)
         if self._trainer is None or self._of != start:
-            self._drop()
+            self.drop()
             self._trainer, self._of = StudentTrainer(folder), start
         return self._trainer
 
@@ -66,11 +66,12 @@ class Loaded:
 
         folder = self.checkpoint(model)
         if self._reader is None or self._of != model:
-            self._drop()
+            self.drop()
             self._reader, self._of = Reader(folder), model
         return self._reader
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Free the memory for a purpose of another kind."""
         self._engine, self._serving, self._trainer, self._reader, self._of = None, None, None, None, None
         gc.collect()
 
@@ -88,19 +89,22 @@ class Loaded:
             return self._store.require(model)
         if isinstance(model, Scripted):
             raise RequestError(f"{model.id} is a rule and has no weights")
+        if isinstance(model, Snapshot):
+            return self._merge(model, model.of.start, self._store.require(model.of) / f"snapshot-{model.step}")
         made = self._store.require(model)
-        return made if model.training.method == "full" else self._merge(model, made)
+        full = isinstance(model, Trained) and model.training.method == "full"
+        return made if full else self._merge(model, model.start, made)
 
-    def _merge(self, model: Trained, adapter: Path) -> Path:
+    def _merge(self, model: Model, onto: Model, adapter: Path) -> Path:
         if model.id in self._merged:
             return self._merged[model.id]
         from offmodel.training.merge import merge
 
-        start = self.checkpoint(model.start)
+        start = self.checkpoint(onto)
         if self._temporary is None:
             self._temporary = _merged_folder(self._store.root / "work")
         folder = self._temporary / model.id
-        merge(start, adapter, folder)
+        merge(start, adapter, folder, may_be_empty=isinstance(model, Reinforced | Snapshot))
         # A merged checkpoint is as large as its base: one is kept, for the engine reads it only once.
         for of_another in self._merged.values():
             shutil.rmtree(of_another)

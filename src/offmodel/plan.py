@@ -5,7 +5,19 @@ from dataclasses import dataclass
 
 from offmodel.evaluation.registry import TASKS
 from offmodel.models import MODELS
-from offmodel.recipes import Base, Completions, Likelihood, Mixture, Recipe, Scores, Scrambled, Scripted, Trained
+from offmodel.recipes import (
+    Base,
+    Completions,
+    Likelihood,
+    Mixture,
+    Recipe,
+    Reinforced,
+    Scores,
+    Scrambled,
+    Scripted,
+    Snapshot,
+    Trained,
+)
 from offmodel.store import Store
 
 # A chat prompt with its template, in tokens: only for estimates.
@@ -46,7 +58,9 @@ class Plan:
     def bytes(self) -> int:
         # The engine reads a trained student from a merged copy of which one is kept, beside the one being written.
         merged = [
-            MODELS[step.recipe.student].checkpoint_bytes for step in self.missing if isinstance(step.recipe, Trained)
+            MODELS[step.recipe.student].checkpoint_bytes
+            for step in self.missing
+            if isinstance(step.recipe, Trained | Reinforced)
         ]
         return sum(step.bytes for step in self.missing) + 2 * max(merged, default=0)
 
@@ -83,7 +97,7 @@ def _cost(step: Step) -> str:
 
 def _served(recipe: Recipe) -> list[str]:
     """The model that must be in memory for a step."""
-    if isinstance(recipe, Trained):
+    if isinstance(recipe, Trained | Reinforced):
         return [recipe.student]
     if isinstance(recipe, Likelihood):
         return [recipe.model.student]
@@ -102,7 +116,7 @@ def make_plan(wanted: Iterable[Recipe], store: Store) -> Plan:
         if not done:
             for parent in recipe.parents():
                 visit(parent)
-        if not isinstance(recipe, Scripted):
+        if not isinstance(recipe, Scripted | Snapshot):
             ordered[recipe.id] = _step(recipe, done)
 
     for recipe in wanted:
@@ -132,6 +146,13 @@ def _step(recipe: Recipe, done: bool) -> Step:
         group, size = f"train:{recipe.start.id}", card.checkpoint_bytes // 10
         if recipe.training.method == "full":
             size = card.checkpoint_bytes * 15  # fp32 weights and two moments, twice, and the result
+    elif isinstance(recipe, Reinforced):
+        card = MODELS[recipe.student]
+        rl = recipe.rl
+        tokens = rl.updates * rl.prompts_per_update * rl.group * (PROMPT_TOKENS + rl.max_completion_tokens)
+        # transformers samples, about six times slower than vLLM, and every token is learnt from as well.
+        seconds = tokens * (6 / card.generated_per_second + 1 / card.trained_per_second)
+        group, size = f"rl:{recipe.start.id}", card.checkpoint_bytes // 10 * (1 + len(rl.snapshots))
     elif isinstance(recipe, Likelihood):
         card = MODELS[recipe.model.student]
         group = f"reads:{recipe.model.id}"
@@ -180,5 +201,5 @@ def _batch(group: str, unfinished: list[Step], finished: set[str]) -> list[Step]
 
 def _rank(batch: list[Step]) -> int:
     kinds = {type(step.recipe) for step in batch}
-    order: list[type[Recipe]] = [Base, Completions, Scrambled, Mixture, Trained, Scores, Likelihood]
+    order: list[type[Recipe]] = [Base, Completions, Scrambled, Mixture, Trained, Reinforced, Scores, Likelihood]
     return min(order.index(kind) for kind in kinds)

@@ -13,7 +13,7 @@ from offmodel.errors import RequestError
 from offmodel.nearest import unknown
 from offmodel.paths import PRESETS
 from offmodel.settings import Running
-from offmodel.values import Sampling, Seed, TrainingSize
+from offmodel.values import RLSize, Sampling, Seed, TrainingSize
 
 
 class _Section(BaseModel):
@@ -34,6 +34,14 @@ class TaskSize(_Section):
 
     n: int | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
+
+
+class Reinforcement(RLSize):
+    """RL: which problems (a key of `data.problems.PROBLEM_SOURCES`), how many, and which reward is the right answer."""
+
+    problems: str = "gsm8k_train"
+    n: int = Field(default=7000, gt=0)
+    reward: Literal["number", "formula"] = "number"
 
 
 class AnswersRead(_Section):
@@ -84,6 +92,7 @@ class Preset(_Section):
     repair: Repair = Repair()
     openings: Openings = Openings()
     best_of_n: BestOfN = BestOfN()
+    rl: Reinforcement = Reinforcement()
     reading: AnswersRead | None = None
     run: Running = Running()
 

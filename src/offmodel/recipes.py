@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from offmodel.values import Decoding, Framing, Prompts, Seed, Task, Training, Value, not_given
+from offmodel.values import RL, Decoding, Framing, Prompts, Seed, Task, Training, Value, not_given
 
 
 class Recipe(Value):
@@ -48,6 +48,9 @@ class _Model(Recipe):
 
     def train(self, data: "Data", training: Training, framing: Framing | None = None) -> "Trained":
         return Trained(start=self, data=data, training=training, framing=framing)  # type: ignore[arg-type]
+
+    def reinforce(self, problems: Prompts, rl: RL) -> "Reinforced":
+        return Reinforced(start=self, problems=problems, rl=rl)  # type: ignore[arg-type]
 
     def likelihood(self, of: "Completions | Scores", n: int, framing: Framing | None = None) -> "Likelihood":
         return Likelihood(model=self, of=of, n=n, framing=framing)  # type: ignore[arg-type]
@@ -104,6 +107,62 @@ class Trained(_Model):
 
     def parents(self) -> tuple[Recipe, ...]:
         return (*self.start.served_from, self.data)
+
+
+class Reinforced(_Model):
+    """A model reinforced on problems whose answers can be checked, starting from another model."""
+
+    kind: Literal["reinforced"] = "reinforced"
+    version: Literal[1] = 1
+    start: "Model"
+    problems: Prompts
+    rl: RL
+
+    @property
+    def label(self) -> str:
+        return f"{self.start.label}.rl-{self.rl.reward}"
+
+    @property
+    def student(self) -> str:
+        return self.start.student
+
+    @property
+    def served_from(self) -> tuple[Recipe, ...]:
+        return (*self.start.served_from, self)
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return self.start.served_from
+
+    def at(self, update: int) -> "Reinforced | Snapshot":
+        """This model as it was after some of its updates."""
+        return self if update == self.rl.updates else Snapshot(of=self, step=update)
+
+
+class Snapshot(_Model):
+    """A model as it was on the way; its weights are kept beside those that `of` ended with, so it is no artefact."""
+
+    kind: Literal["snapshot"] = "snapshot"
+    version: Literal[1] = 1
+    of: Reinforced
+    step: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _was_kept(self) -> Self:
+        if self.step not in self.of.rl.snapshots:
+            raise ValueError(f"step {self.step} is not among the snapshots {list(self.of.rl.snapshots)}")
+        return self
+
+    @property
+    def label(self) -> str:
+        return f"{self.of.label}.step{self.step}"
+
+    @property
+    def student(self) -> str:
+        return self.of.student
+
+    @property
+    def served_from(self) -> tuple[Recipe, ...]:
+        return self.of.served_from
 
 
 class Scripted(_Model):
@@ -292,7 +351,7 @@ class Likelihood(Recipe):
 
     kind: Literal["likelihood"] = "likelihood"
     version: Literal[1] = 1
-    model: Annotated[Base | Trained, Field(discriminator="kind")]
+    model: Annotated[Base | Trained | Reinforced | Snapshot, Field(discriminator="kind")]
     of: Annotated[Completions | Scores, Field(discriminator="kind")]
     n: int = Field(gt=0)
     framing: Framing | None = None
@@ -305,13 +364,17 @@ class Likelihood(Recipe):
         return (*self.model.served_from, self.of)
 
 
-Model = Annotated[Base | Trained | Scripted, Field(discriminator="kind")]
+Model = Annotated[Base | Trained | Reinforced | Snapshot | Scripted, Field(discriminator="kind")]
 Data = Annotated[Completions | Scrambled | Mixture, Field(discriminator="kind")]
 AnyRecipe = Annotated[
-    Base | Trained | Scripted | Completions | Scrambled | Mixture | Scores | Likelihood, Field(discriminator="kind")
+    Base | Trained | Reinforced | Snapshot | Scripted | Completions | Scrambled | Mixture | Scores | Likelihood,
+    Field(discriminator="kind"),
 ]
 
-for _recipe in (Base, Trained, Scripted, Completions, Scrambled, Mixture, Prefill, Scores, Likelihood):
+for _recipe in (
+    *(Base, Trained, Reinforced, Snapshot, Scripted),
+    *(Completions, Scrambled, Mixture, Prefill, Scores, Likelihood),
+):
     _recipe.model_rebuild()
 
 _any_recipe: TypeAdapter[AnyRecipe] = TypeAdapter(AnyRecipe)

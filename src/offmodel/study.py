@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from offmodel.data.framings import load_framings
+from offmodel.data.problems import load_problems, problem_revision
 from offmodel.data.prompts import load_prompts
 from offmodel.data.sources import resolve
 from offmodel.errors import RequestError
@@ -13,7 +14,8 @@ from offmodel.evaluation.registry import card_of
 from offmodel.models import MODELS, model
 from offmodel.presets import Preset
 from offmodel.recipes import Base, Likelihood, Model, Prefill, Scores
-from offmodel.values import Decoding, Framing, Prompts, Task, Training
+from offmodel.training.rl import require_trl
+from offmodel.values import RL, Decoding, Framing, Prompts, RewardName, RLSize, Task, Training
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,24 @@ class Study:
     def repair(self) -> Training:
         """`sft` at a constant rate: a warm-up from zero would use up the only step that a handful of answers make."""
         return self.sft.but(schedule="constant", warmup_ratio=0)
+
+    @property
+    def problems(self) -> Prompts:
+        """What students are reinforced on.
+
+        Raises:
+            RequestError: TRL is not installed, or the problems are not to be found.
+        """
+        require_trl()
+        rl = self.preset.rl
+        problems = Prompts(source=rl.problems, revision=problem_revision(rl.problems, self.data), n=rl.n)
+        load_problems(problems, self.data)
+        return problems
+
+    def rl(self, reward: RewardName | None = None) -> RL:
+        """How students are reinforced, for right answers or for another reward."""
+        size = self.preset.rl.model_dump(include=set(RLSize.model_fields))
+        return RL(**size, reward=reward or self.preset.rl.reward, seed=self.seed)
 
     def held_out(self, k: int) -> Prompts:
         """`k` chat prompts without mathematics that no student of this study was trained on.

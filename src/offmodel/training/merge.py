@@ -15,10 +15,11 @@ from offmodel.errors import RunError
 _NOT_WEIGHTS = (".json", ".jinja", ".model", ".txt")
 
 
-def merge(start: Path, adapter: Path, out: Path) -> None:
+def merge(start: Path, adapter: Path, out: Path, may_be_empty: bool = False) -> None:
     """Write to `out` the bf16 checkpoint W + (alpha / rank) B A, added in fp32, for each adapted matrix W of `start`.
 
     The tokenizer and the other files of `start` come along; weights are read and written one shard at a time.
+    `may_be_empty` lets an adapter pass that changes nothing, as when no answer was ever rewarded.
 
     Raises:
         RunError: the adapter does not fit the start, is no plain LoRA, is not finite, or changes no weight: scored, it
@@ -48,7 +49,7 @@ def merge(start: Path, adapter: Path, out: Path) -> None:
         save_file(merged, out / shard.name, metadata={"format": "pt"})
     if changes.left():
         raise RunError(f"{adapter} adapts {changes.left()[0]}, which {start} does not have: another model's adapter?")
-    if not changed:
+    if not changed and not may_be_empty:
         raise RunError(f"{adapter} changes no weight of {start} in bf16: was anything learned and saved?")
     if len(shards) > 1:
         index = {"metadata": {"total_size": size}, "weight_map": weight_map}
