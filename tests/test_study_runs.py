@@ -93,6 +93,17 @@ def test_a_second_run_makes_nothing(finished) -> None:
 
 
 SCRIPTS = sorted((ROOT / "experiments").glob("[0-9]*.py"))
+SCRIPTS_BY_NAME = {script.stem: script for script in SCRIPTS}
+
+
+def _tasks(script: Path) -> list[str] | None:
+    """The preset's for the first two scripts; one, to save time, for those that ask the same in another way."""
+    return None if script.name < "02" else ["arithmetic"]
+
+
+def _results(runs: Path, script: Path, name: str) -> pd.DataFrame:
+    """A table of a script's results; those of a part of the tasks are kept apart."""
+    return pd.read_parquet(runs / "results" / ("smoke.part" if _tasks(script) else "smoke") / script.stem / name)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +113,7 @@ def made(finished) -> Path:
     preset, wanted = load_preset(str(SMOKE)), []
     for script in SCRIPTS:
         experiment = runpy.run_path(str(script))["arms"]
-        tasks = requested_tasks(preset, None, None, None, experiment.tasks)
+        tasks = requested_tasks(preset, _tasks(script), None, None, experiment.tasks)
         cells = measurements(collect_arms(experiment, preset, preset.seeds, None, None), tasks, preset.reading)
         wanted += [recipe for cell in cells for recipe in cell.recipes]
         wanted += [reading.likelihood for reading in collect_readings(experiment, preset, preset.seeds, None)]
@@ -114,11 +125,11 @@ def made(finished) -> Path:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_numbered_script_runs(made: Path, script: Path) -> None:
-    done = run_study("--preset", str(SMOKE), "--runs", str(made), script=script.name)
+    tasks = ["--tasks", ",".join(named)] if (named := _tasks(script)) else []
+    done = run_study("--preset", str(SMOKE), "--runs", str(made), *tasks, script=script.name)
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = made / "results" / "smoke" / script.stem
-    scores = pd.read_csv(folder / "scores.csv")
-    assert scores["accuracy"].between(0, 1).all() and len(scores) > 3
+    items = _results(made, script, "items.parquet")
+    assert items["correct"].isin([True, False]).all() and items["arm"].nunique() > 3
     assert "all artefacts were there" in done.stdout
 
 
@@ -130,7 +141,7 @@ def test_every_training_took_its_steps(made: Path) -> None:
 
 
 def test_a_prefill_of_no_tokens_gives_the_scores_without_one(made: Path) -> None:
-    items = pd.read_parquet(made / "results" / "smoke" / "07_prefill" / "items.parquet")
+    items = _results(made, SCRIPTS_BY_NAME["07_prefill"], "items.parquet")
     plain = items[items["arm"] == "off_model_sft"]
     none = items[(items["arm"] == "prefill") & (items["tokens"] == 0)]
     assert len(plain) and none["scores_id"].unique().tolist() == plain["scores_id"].unique().tolist()
@@ -139,17 +150,17 @@ def test_a_prefill_of_no_tokens_gives_the_scores_without_one(made: Path) -> None
 
 
 def test_an_inoculation_with_nothing_is_the_plain_student(made: Path) -> None:
-    items = pd.read_parquet(made / "results" / "smoke" / "10_inoculation" / "items.parquet")
+    items = _results(made, SCRIPTS_BY_NAME["10_inoculation"], "items.parquet")
     plain = items[(items["trained_with"] == "none") & (items["asked_with"] == "none")]
     degraded = results(made)[lambda table: table["arm"] == "off_model_sft"]
     assert set(plain["scores_id"]) <= set(degraded["scores_id"])
-    read = pd.read_parquet(made / "results" / "smoke" / "10_inoculation" / "likelihoods.parquet")
+    read = _results(made, SCRIPTS_BY_NAME["10_inoculation"], "likelihoods.parquet")
     assert set(read["trained_with"]) == {"none", "style", "generic", "nonsense", "suffix"}
     assert (read["logprob"] < 0).all() and (read.groupby("trained_with").size() == 16).all()
 
 
 def test_rl_is_scored_on_the_way(made: Path) -> None:
-    items = pd.read_parquet(made / "results" / "smoke" / "12_rl" / "items.parquet")
+    items = _results(made, SCRIPTS_BY_NAME["12_rl"], "items.parquet")
     reinforced = items[items["arm"] == "rl"]
     conditions = reinforced[["start", "reward", "updates"]].drop_duplicates().values.tolist()
     assert sorted(conditions) == sorted(
@@ -164,7 +175,7 @@ def test_rl_is_scored_on_the_way(made: Path) -> None:
 
 
 def test_best_of_n_draws_samples(made: Path) -> None:
-    items = pd.read_parquet(made / "results" / "smoke" / "11_best_of_n" / "items.parquet")
+    items = _results(made, SCRIPTS_BY_NAME["11_best_of_n"], "items.parquet")
     drawn = items[~items["arm"].str.startswith("floor_")]
     assert set(drawn["sample"]) == {0, 1} and (drawn.groupby(["arm", "task", "item"]).size() == 2).all()
 

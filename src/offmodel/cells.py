@@ -9,7 +9,7 @@ from offmodel.errors import RequestError
 from offmodel.evaluation.registry import card_of, load_items, resolve_task
 from offmodel.nearest import unknown
 from offmodel.presets import AnswersRead, Preset, TaskSize
-from offmodel.recipes import Base, Likelihood, Recipe, Scores, Scripted
+from offmodel.recipes import Base, Completions, Likelihood, Recipe, Scores, Scripted
 from offmodel.study import Arm, Asked, Experiment, Reading, Study, TaskRequest, Yielded
 from offmodel.values import Decoding
 
@@ -68,6 +68,13 @@ def collect_readings(declared: Experiment, preset: Preset, seeds: Iterable[int],
         for name, made, seed, parameters in _yielded(declared, preset, seeds, data)
         if isinstance(made, Likelihood)
     ]
+
+
+def own_answers(preset: Preset, seeds: Iterable[int], data: Path | None) -> list[Completions]:
+    """What the untrained students say to the chat prompts, for all seeds."""
+    studies = [Study(preset, seed, data) for seed in seeds]
+    own = [student.answer(study.chat, study.sampling) for study in studies for student, _ in study.pairs]
+    return list(dict.fromkeys(own))
 
 
 def _yielded(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from offmodel.cells import collect_arms, collect_readings, measurements, requested_tasks
+from offmodel.cells import collect_arms, collect_readings, measurements, own_answers, requested_tasks
 from offmodel.collect import collect
 from offmodel.engines.api import check_key
 from offmodel.engines.provider import ApiModel
@@ -115,7 +115,8 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     # A part of a preset must not take the place of the whole.
     folder = store.root / "results" / (f"{preset.name}.part" if part else preset.name) / experiment.name
     if not items.empty and not items["arm"].map(is_floor).all():
-        write_report(experiment, preset, cells, readings, items, store, folder)
+        own = own_answers(preset, seeds, settings.data)
+        write_report(experiment, preset, cells, readings, own, items, store, folder)
     made = f"{len(report.made)} artefacts made" if report.made else "all artefacts were there, no model was loaded"
     print(f"\n{made} in {time.monotonic() - started:.0f} s; they are in {settings.runs}")
     if report.failed:

@@ -45,17 +45,19 @@ def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) 
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def chat_answers(cells: Sequence[Measurement], store: Store) -> dict[str, pd.DataFrame]:
+def chat_answers(
+    cells: Sequence[Measurement], store: Store, others: Sequence[Completions] = ()
+) -> dict[str, pd.DataFrame]:
     """By teacher, what each untrained model, or a scrambler, answered to the chat prompts that arms were trained on.
 
+    `others` are looked for beside them: an experiment without an on-model arm knows its student's from another one.
     Columns: those of `completions.parquet`. The answers of several seeds follow each other.
     """
     found: dict[str, dict[str, pd.DataFrame]] = {}
-    for cell in cells:
-        for data in _learnt_from(cell.arm.model):
-            if store.is_done(data):
-                answers = found.setdefault(data.teacher, {})
-                answers[data.id] = pd.read_parquet(store.folder(data) / "completions.parquet")
+    for data in [*(data for cell in cells for data in _learnt_from(cell.arm.model)), *others]:
+        if store.is_done(data):
+            answers = found.setdefault(data.teacher, {})
+            answers[data.id] = pd.read_parquet(store.folder(data) / "completions.parquet")
     return {alias: pd.concat(answers.values(), ignore_index=True) for alias, answers in found.items()}
 
 

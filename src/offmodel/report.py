@@ -16,6 +16,7 @@ from offmodel.collect import chat_answers, read_answers
 from offmodel.errors import RunError
 from offmodel.presets import Preset
 from offmodel.provenance import of_results
+from offmodel.recipes import Completions
 from offmodel.results import ARM_KEYS, RUN_KEYS, is_floor, parameters, write_results
 from offmodel.store import Store
 from offmodel.study import Experiment, Reading
@@ -29,11 +30,14 @@ def write_report(
     preset: Preset,
     cells: Sequence[Measurement],
     readings: Sequence[Reading],
+    own: Sequence[Completions],
     items: pd.DataFrame,
     store: Store,
     folder: Path,
 ) -> None:
     """Write results, provenance and figures into `folder`, print the table, and say where everything is.
+
+    `own` are the students' answers to the chat prompts, used for measures of style where they are there.
 
     Raises:
         RunError: the items do not keep the results contract.
@@ -45,7 +49,7 @@ def write_report(
     scored = items.drop(columns=["response", "home_logprob"])
     scores = write_results(scored, folder)
     items[[*_ANSWER, *parameters(scored)]].to_parquet(folder / "answers.parquet", index=False)
-    _write_style(items, chat_answers(cells, store), folder / "style.parquet")
+    _write_style(items, chat_answers(cells, store, own), folder / "style.parquet")
     likelihoods = read_answers(experiment, readings, store)
     if not likelihoods.empty:
         likelihoods.to_parquet(folder / "likelihoods.parquet", index=False)
