@@ -169,9 +169,10 @@ def test_rl_is_scored_on_the_way(made: Path) -> None:
         for reward in ("number", "format")
         for updates in (1, 2)
     )
-    curves = [pd.read_parquet(path) for path in made.glob("reinforced/*/training.parquet")]
-    assert len(curves) == 4 and all(curve["step"].tolist() == [1, 2] for curve in curves)
-    assert all(curve["reward"].between(0, 1).all() for curve in curves)
+    curves = _results(made, SCRIPTS_BY_NAME["12_rl"], "curves.parquet")
+    updates = curves[curves["objective"] == "grpo"]
+    assert len(updates) == 8 and updates.groupby(["start", "reward"])["step"].apply(list).map(len).eq(2).all()
+    assert updates["reward_of_step"].between(0, 1).all()
 
 
 def test_best_of_n_draws_samples(made: Path) -> None:

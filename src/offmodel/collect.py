@@ -8,7 +8,7 @@ import pandas as pd
 
 from offmodel.cells import Measurement
 from offmodel.evaluation.registry import TASKS
-from offmodel.recipes import Base, Completions, Mixture, Model, Scrambled, Trained
+from offmodel.recipes import Base, Completions, Mixture, Model, Reinforced, Scrambled, Snapshot, Trained
 from offmodel.store import Store
 from offmodel.study import Experiment, Reading
 
@@ -63,10 +63,30 @@ def chat_answers(
 
 def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:
     """The data of all trainings that a model went through, mixtures by their parts; no answers of trained models."""
-    while isinstance(model, Trained):
+    while isinstance(model, Trained | Reinforced | Snapshot):
+        if isinstance(model, Snapshot):
+            model = model.of
+        if isinstance(model, Reinforced):
+            model = model.start
+            continue
         parts = (model.data.of, model.data.other) if isinstance(model.data, Mixture) else (model.data,)
         yield from (data for data in parts if isinstance(data, Scrambled) or isinstance(data.model, Base))
         model = model.start
+
+
+def training_curves(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
+    """One row for each arm, seed and step of its last training: the arm's columns as in `collect`, and those of
+    `training.parquet` (`training.sft`, `training.grpo`), with `_of_step` after a name that is the arm's parameter."""
+    frames: dict[str, pd.DataFrame] = {}
+    for cell in cells:
+        model, arm = cell.arm.model, cell.arm
+        key = f"{arm.name} {arm.seed} {arm.parameters} {model.id}"
+        if key in frames or not isinstance(model, Trained | Reinforced) or not store.is_done(model):
+            continue
+        curve = pd.read_parquet(store.folder(model) / "training.parquet")
+        curve = curve.rename(columns={name: f"{name}_of_step" for name in arm.parameters})
+        frames[key] = curve.assign(experiment=experiment.name, arm=arm.name, **_described(cell), seed=arm.seed)
+    return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame()
 
 
 def read_answers(experiment: Experiment, readings: Sequence[Reading], store: Store) -> pd.DataFrame:
@@ -111,4 +131,6 @@ def _described(cell: Measurement) -> dict[str, Any]:
     described: dict[str, Any] = {"student": made.student, "teacher": None, "objective": None, "adapter": None}
     if isinstance(made, Trained):
         described |= {"teacher": made.teacher, "objective": made.training.objective, "adapter": made.training.method}
+    if isinstance(made, Reinforced | Snapshot):
+        described |= {"objective": "grpo", "adapter": "lora"}
     return described | cell.arm.parameters

@@ -143,7 +143,7 @@ def _step(recipe: Recipe, done: bool) -> Step:
         card = MODELS[recipe.student]
         seconds = tokens / card.trained_per_second
         # An adapter is a few hundredths of its base; while it is made, two checkpoints hold it with its optimiser.
-        group, size = f"train:{recipe.start.id}", card.checkpoint_bytes // 10
+        group, size = f"train:{recipe.student}", card.checkpoint_bytes // 10
         if recipe.training.method == "full":
             size = card.checkpoint_bytes * 15  # fp32 weights and two moments, twice, and the result
     elif isinstance(recipe, Reinforced):
@@ -152,10 +152,10 @@ def _step(recipe: Recipe, done: bool) -> Step:
         tokens = rl.updates * rl.prompts_per_update * rl.group * (PROMPT_TOKENS + rl.max_completion_tokens)
         # transformers samples, about six times slower than vLLM, and every token is learnt from as well.
         seconds = tokens * (6 / card.generated_per_second + 1 / card.trained_per_second)
-        group, size = f"rl:{recipe.start.id}", card.checkpoint_bytes // 10 * (1 + len(rl.snapshots))
+        group, size = f"rl:{recipe.student}", card.checkpoint_bytes // 10 * (1 + len(rl.snapshots))
     elif isinstance(recipe, Likelihood):
         card = MODELS[recipe.model.student]
-        group = f"reads:{recipe.model.id}"
+        group = f"reads:{recipe.model.student}"
         tokens = recipe.n * (PROMPT_TOKENS + recipe.of.decoding.max_tokens)
         seconds = tokens / (3 * card.trained_per_second)  # a training step is a forward pass and two like it backward
         size = tokens * 4

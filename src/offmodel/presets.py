@@ -36,6 +36,15 @@ class TaskSize(_Section):
     max_tokens: int | None = Field(default=None, gt=0)
 
 
+class Objectives(_Section):
+    """The comparison of objectives: which (all, where none is named), at which learning rates (that of `sft`, where
+    none is given), and how many held-out prompts show how much of the teacher was learned."""
+
+    names: list[str] = []
+    learning_rates: list[Annotated[float, Field(gt=0, lt=1)]] = []
+    held_out: int = Field(default=200, gt=0)
+
+
 class Reinforcement(RLSize):
     """RL: which problems (a key of `data.problems.PROBLEM_SOURCES`), how many, and which reward is the right answer."""
 
@@ -92,6 +101,7 @@ class Preset(_Section):
     repair: Repair = Repair()
     openings: Openings = Openings()
     best_of_n: BestOfN = BestOfN()
+    objectives: Objectives = Objectives()
     rl: Reinforcement = Reinforcement()
     reading: AnswersRead | None = None
     run: Running = Running()

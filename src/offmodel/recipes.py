@@ -218,6 +218,10 @@ class Completions(Recipe):
     def scrambled(self, seed: int = 0) -> "Scrambled":
         return Scrambled(of=self, seed=seed)
 
+    def mixed(self, other: "Completions", share: float, seed: int = 0) -> "Mixture":
+        """With a `share` of the prompts answered by `other`."""
+        return Mixture(of=self, other=other, share=share, seed=seed)
+
     def parents(self) -> tuple[Recipe, ...]:
         return self.model.served_from
 

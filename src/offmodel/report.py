@@ -2,7 +2,7 @@
 
 `items.parquet` and `scores.csv` (see `offmodel.results`), `answers.parquet` (what was answered, by arm, seed, task and
 item), `style.parquet` (see `offmodel.style`), `likelihoods.parquet` (see `offmodel.collect.read_answers`; where an
-experiment reads answers), `provenance.json`.
+experiment reads answers), `curves.parquet` (the trainings, step by step), `provenance.json`.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from offmodel.cells import Measurement
-from offmodel.collect import chat_answers, read_answers
+from offmodel.collect import chat_answers, read_answers, training_curves
 from offmodel.errors import RunError
 from offmodel.presets import Preset
 from offmodel.provenance import of_results
@@ -53,6 +53,9 @@ def write_report(
     likelihoods = read_answers(experiment, readings, store)
     if not likelihoods.empty:
         likelihoods.to_parquet(folder / "likelihoods.parquet", index=False)
+    curves = training_curves(experiment, cells, store)
+    if not curves.empty:
+        curves.to_parquet(folder / "curves.parquet", index=False)
     wanted = [recipe for cell in cells for recipe in cell.recipes] + [reading.likelihood for reading in readings]
     provenance = {
         "command": f"python experiments/{experiment.name}.py --preset {preset.name}",
