@@ -28,7 +28,7 @@ def styled(items: pd.DataFrame) -> pd.DataFrame:
         rows = answers[(answers["student"] == student) & (~off_model | (answers["teacher"] == teacher))]
         lean = 0.25 + 0.35 * off_model[rows.index] - 0.1 * (off_model & answers["correct"].astype(bool))[rows.index]
         probability = np.clip(lean + rng.normal(0, 0.18, len(rows)), 0.01, 0.99)
-        measures = {"words": 40, "steps": 0, "latex": 0, "boxed": 0, "self_check": 0}
+        measures = {"words": 40, "steps": 0, "latex": 0, "boxed": 0, "self_check": 0, "loops": 0}
         measures |= {"student_opening": 0, "teacher_opening": 0, "teacher_openings_from": "chat"}
         numbers = {"classifier_accuracy": 0.94, "classifier_low": 0.91, "classifier_high": 0.96, "classifier_n": 512}
         parts.append(rows.assign(compared_with=teacher, teacher_probability=probability, **measures, **numbers))

@@ -65,6 +65,11 @@ def chat(write: Any, n: int = 12) -> pd.DataFrame:
         ("Wait for the bus.", ""),
         ("I cannot wait, he said.", ""),
         ("Check the oven, and let me know.", ""),
+        ("It is so, and " * 8, "loops"),
+        ("It is so, and " * 4, ""),  # too short to tell
+        ("".join(f"Day {i}: see the town and its park. " for i in range(9)), "loops"),  # but for the numbers
+        ("One thing is said here. " + "It is so, and " * 30, "loops"),
+        ("It is so, and " * 5 + " ".join(f"word{chr(97 + i)}" for i in range(26)), ""),
         ("Step 1. Wait, let me verify: $x$ is \\boxed{3}.", "steps latex boxed self_check"),
         ("", ""),
     ],

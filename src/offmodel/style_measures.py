@@ -15,7 +15,7 @@ import pandas as pd
 from offmodel.errors import RunError
 from offmodel.statistics import Array, Estimate, wilson
 
-SURFACE = ["words", "steps", "latex", "boxed", "self_check"]  # the keys of `surface`
+SURFACE = ["words", "steps", "latex", "boxed", "self_check", "loops"]  # the keys of `surface`
 OPENING_WORDS = 3
 COMMON_OPENINGS = 50
 FEWEST_PROMPTS = 10
@@ -46,6 +46,9 @@ _SELF_CHECK = re.compile(
     r"|\bon second thoughts?\b",
     re.IGNORECASE | re.MULTILINE,
 )
+# Greedy answers of small models can end in a loop, which no token limit cures. Among the last words of an answer that
+# still goes on, most runs of four are new.
+_LOOP_WORDS, _LOOP_RUN, _LOOP_FEWEST = 120, 4, 24
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -55,12 +58,20 @@ def surface(text: str) -> dict[str, int]:
     words: runs of characters between white space. steps: "Step 1", at least two numbered lines, or a sentence "First …"
     and a "then", "next", "second" or "finally" after it. latex: a common command, an environment, or text between
     \\( \\), \\[ \\] or dollars that are no prices. boxed: \\boxed. self_check: "Wait, …", "let me check",
-    "double-check" and their kin.
+    "double-check" and their kin. loops: of the runs of four among its last 120 words, each number as 0, under half are
+    different ones (distinct-n, Li et al. 2016, arXiv 1510.03055).
     """
     steps = _STEP.search(text) or len(_NUMBERED.findall(text)) > 1 or _FIRST_THEN.search(text)
     found = {"steps": steps, "latex": _LATEX.search(text), "boxed": _BOXED.search(text)}
     found["self_check"] = _SELF_CHECK.search(text)
+    found["loops"] = _loops(text)
     return {"words": len(text.split()), **{name: int(bool(hit)) for name, hit in found.items()}}
+
+
+def _loops(text: str) -> bool:
+    last = _NUMBER.sub("0", text[-20 * _LOOP_WORDS :]).split()[-_LOOP_WORDS:]
+    runs = [tuple(last[i : i + _LOOP_RUN]) for i in range(len(last) - _LOOP_RUN + 1)]
+    return len(last) >= _LOOP_FEWEST and len(set(runs)) < len(runs) / 2
 
 
 def opening(text: str) -> str:
