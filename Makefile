@@ -8,7 +8,7 @@ EXTRA ?= cpu
 PY := .venv/bin/python
 INSTALLED := .venv/installed-$(EXTRA)
 
-.PHONY: study test lint figures notebooks clean
+.PHONY: study test lint figures notebooks bench clean
 
 study: $(INSTALLED)        ## the pocket study: two small models, four arms, three tasks, a table and two figures
 	$(PY) experiments/01_degradation.py --preset pocket
@@ -26,6 +26,9 @@ figures: $(INSTALLED)      ## redraw every figure from data/results; no model ne
 
 notebooks: $(INSTALLED)       ## run the notebooks again on data/results; no model needed
 	$(PY) tests/test_notebooks.py
+
+bench: $(INSTALLED)           ## head and loss of a training step: ours, plain autograd, TRL's and LLaMA-Factory's
+	$(PY) benchmarks/training_step.py
 
 clean:                        ## the environment; artefacts in data/runs stay
 	rm -rf .venv

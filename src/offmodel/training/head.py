@@ -50,7 +50,6 @@ def token_losses(
         reference_hidden: `(N, d)`, the untrained model's hidden states. For objectives that compare.
         chunk: rows whose logits are held at once.
     """
-
     if objective.needs_reference:
         _required(given, "given")
     if objective.compares:

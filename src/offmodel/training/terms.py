@@ -36,7 +36,7 @@ class Terms(NamedTuple):
 
 
 Function = Callable[..., Tensor | Terms]
-"""From what it asks to see to `Terms`, or to the weights alone."""
+"""From what it asks to see to `Terms`, or to the weights alone; to these always where it asks for `sequence`."""
 
 
 @dataclass(frozen=True)
