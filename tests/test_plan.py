@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMOKE
+from conftest import SMOKE, run_study
 
 from offmodel.cells import collect_arms, measurements, requested_tasks
 from offmodel.errors import RequestError
@@ -181,3 +181,23 @@ def test_a_plan_imports_no_model_library() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "smollm2-135m.sft-gemma3-270m" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("06_on_model_repair", "asked for 4000 prompts of 'chat' without mathematics after the first 16"),
+        ("07_prefill", "a prefill of 4000 tokens leaves none of the 24 of 'instructions'"),
+        ("18_objectives", "unknown objective 'nonesuch'"),
+    ],
+)
+def test_what_an_intervention_cannot_do_is_said_while_planning(tmp_path: Path, script: str, said: str) -> None:
+    mine = tmp_path / "mine.toml"
+    changes = {"sizes = [8]": "sizes = [4000]", "tokens = [0, 4]": "tokens = [4000]", '"asft"': '"nonesuch"'}
+    text = SMOKE.read_text(encoding="utf-8")
+    for old, new in changes.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    mine.write_text(text, encoding="utf-8")
+    done = run_study("--preset", str(mine), "--plan", "--runs", str(tmp_path / "runs"), script=f"{script}.py")
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.strip().splitlines()) == 1
