@@ -100,7 +100,13 @@ def llama_factory_asft(batch: Batch, objective: Objective) -> Tensor:
     loss = F.cross_entropy(logits, following, reduction="none")[following != -100]
     kl = F.kl_div(logits.log_softmax(-1), reference.softmax(-1), reduction="none").sum(-1)
     anchor = (kl * (following != -100)).sum() / len(batch.gold)
-    return (loss * (-loss).exp().detach()).sum() / len(batch.gold) + objective.parameters["kl"] * anchor
+    return (loss * (-loss).exp().detach()).sum() / len(batch.gold) + _given(objective, "kl") * anchor
+
+
+def _given(objective: Objective, name: str) -> float:
+    value = objective.parameters[name]
+    assert value is not None, f"{name} has no number"
+    return value
 
 
 def llama_factory_eaft(batch: Batch, objective: Objective) -> Tensor:
@@ -110,7 +116,7 @@ def llama_factory_eaft(batch: Batch, objective: Objective) -> Tensor:
     loss = F.cross_entropy(logits, following, reduction="none")[mask]
     with torch.no_grad():
         top = logits[mask].topk(20, dim=-1).values.log_softmax(-1)
-        weight = (-(top.exp() * top).sum(-1) / 3).pow(objective.parameters["power"])
+        weight = (-(top.exp() * top).sum(-1) / 3).pow(_given(objective, "power"))
     return (loss * weight).sum() / len(batch.gold)
 
 

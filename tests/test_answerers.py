@@ -97,10 +97,11 @@ def test_a_begun_answer_is_its_beginning_and_what_follows(chat: ChatFormat, tmp_
     begun[items[-1]] = [*chat.answer_ids("No."), *chat.end_ids]  # over within its beginning
     parrot = Parrot(chat)
     scores = plain(prefill=Prefill(source=plain(), tokens=len(start)))
-    table = rows(scores, parrot, tmp_path, begun).set_index("item")
+    table = rows(scores, parrot, tmp_path, begun)
     assert len(parrot.prompts) == N - 1 and all(prompt.endswith("assistant\nSo it is") for prompt in parrot.prompts)
     assert parrot.limits == {12 - len(start)}
-    first, last = table.loc[items[0]], table.loc[items[-1]]
+    by_item: dict[str, Any] = {row["item"]: row for row in table.to_dict("records")}
+    first, last = by_item[items[0]], by_item[items[-1]]
     assert (first["response"], last["response"]) == ("So it is 7", "No.")
     assert list(first["response_ids"]) == [*start, *chat.answer_ids(" 7"), *chat.end_ids]
     assert first["response_tokens"] == len(first["response_ids"]) and last["response_tokens"] == len(begun[items[-1]])
