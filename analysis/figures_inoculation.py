@@ -67,6 +67,7 @@ def _f9b(table: pd.DataFrame, results: Results) -> Figure:
         ax.set_yticks(list(middles), list(middles.values()))
         ax.tick_params(axis="y", length=0, labelleft=ax is axes[0])
         ax.spines["left"].set_visible(False)
+        ax.patch.set_visible(False)  # would hide the end of a heading
     for text, y in headings.items():
         x = -(left - 0.06) / axes_width(axes[0])
         axes[0].text(x, y, text, transform=axes[0].get_yaxis_transform(), va="center", fontsize=_LABEL, weight="bold")

@@ -69,7 +69,8 @@ def f8_prefill(results: Results) -> Figure:
             _lines(ax, lines, places, _ACCURACY, start=_value(rows, OFF_MODEL, _ACCURACY),
                    other_start=_value(rows, UNTRAINED, _ACCURACY))  # fmt: skip
             _beside(ax, rows, _ACCURACY)
-            _same_problems(ax, rows[rows["opening"] == UNTRAINED], places)
+            first = dodged(ax, 0, len(lines))
+            _same_problems(ax, _given(rows[rows["opening"] == UNTRAINED]), places, first)
             _left_out(ax, _leaving_out(rows, looks), places)
         label_axes([ax for ax, _ in drawn], ["accuracy (%)"] * len(drawn), "tokens given", below)
     return figure
@@ -165,12 +166,12 @@ def _beside(ax: Axes, rows: pd.DataFrame, shown: tuple[str, ...]) -> None:
     beside(ax, texts)
 
 
-def _same_problems(ax: Axes, rows: pd.DataFrame, places: dict[int, float]) -> None:
-    """Ticks where the two ends are on the problems that a point of the line in question has left of all."""
-    fewer = rows[rows["left_out"].gt(0) & (rows["n"] > 0)]
+def _same_problems(ax: Axes, rows: pd.DataFrame, places: dict[int, float], aside: float) -> None:
+    """Ticks above and below the points of a line, where the two ends are on the problems that these have left."""
+    fewer = rows[rows["left_out"] > 0]
     for arm, column in [(UNTRAINED, "untrained"), (OFF_MODEL, "off_model")]:
-        x = [places[int(count)] for count in fewer["tokens"]]
-        ax.plot(x, 100 * fewer[column], "_", color=condition(arm).colour, markersize=9, markeredgewidth=1.0, zorder=3,
+        x = [places[int(count)] + aside for count in fewer["tokens"]]
+        ax.plot(x, 100 * fewer[column], "_", color=condition(arm).colour, markersize=6, markeredgewidth=1.0, zorder=3,
                 gid=f"same-{arm}")  # fmt: skip
 
 
@@ -215,5 +216,5 @@ def _f8_caption(table: pd.DataFrame) -> str:
     parts += [f"{_INTERVALS}; bands: untrained (black) and off-model SFT on all problems."]
     if table["left_out"].gt(0).any():
         parts += ["Left out of a point: problems whose beginning gives the answer away. Ticks: untrained and off-model",
-                  "SFT on the problems that the line of the untrained student's beginnings has left."]  # fmt: skip
+                  "SFT on those problems that the line with the untrained student's beginnings has left."]  # fmt: skip
     return " ".join(parts)

@@ -1,7 +1,7 @@
 """A panel for every student, teacher and task, and what the figures of the interventions share: bands, axis, legend."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -63,7 +63,7 @@ def label_axes(panels_: Sequence[Axes], labels: Sequence[str], xlabel: str, pad:
             ax.set_xlabel(xlabel, labelpad=2 + 72 * pad)
 
 
-def log_axis(ax: Axes, values: Sequence[int]) -> dict[int, float]:
+def log_axis(ax: Axes, values: Iterable[Any]) -> dict[int, float]:
     """Ticks at counts on a log2 axis, on which 0 stands apart to the left behind a break; the place of each count."""
     counts = sorted({int(value) for value in values})
     positive = [count for count in counts if count > 0]
@@ -121,8 +121,9 @@ def points(
     ax.errorbar(x, value, yerr=reach, color=look.colour, marker=look.marker, linestyle="", elinewidth=0.7,
                 markersize=5 if look.marker == "*" else 3.5, label=look.label)  # fmt: skip
     bottom, top = ax.get_ylim()
-    for ends, edge, caret in [(low < bottom, bottom, "v"), (high > top, top, "^")]:
-        at = [place for place, cut in zip(x, ends, strict=True) if cut]
+    below, above = [end < bottom for end in low], [end > top for end in high]
+    for cut_off, edge, caret in [(below, bottom, "v"), (above, top, "^")]:
+        at = [place for place, cut in zip(x, cut_off, strict=True) if cut]
         ax.plot(at, [edge] * len(at), caret, color=look.colour, markersize=2.5, clip_on=False, gid="cut")
 
 

@@ -80,8 +80,8 @@ CONDITIONS = {
 # The lines of one arm that a parameter sets apart: whose beginning a prefill is.
 OPENINGS = {
     "untrained": Condition("untrained's beginning", GREEN, "^", 0),
-    "untrained, another problem": Condition("untrained's, of another problem", SKY, ">", 1),
-    "its own": Condition("its own beginning", VERMILION, "<", 2),
+    "untrained, another problem": Condition("untrained's, another problem", SKY, ">", 1),
+    "its own": Condition("own beginning", VERMILION, "<", 2),
     "teacher": Condition("teacher's beginning", PURPLE, "D", 3),
 }
 
