@@ -10,6 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures_inoculation import f9b_inoculation
+from analysis.figures_recovery import f7_repair, f8_prefill
+from analysis.figures_samples import f10a_best_of_n
 from analysis.figures_style import f6_style
 from analysis.layout import CAPTION_SIZE, Margins, axes_width, panels, spread, text_width
 from analysis.load import NothingToDrawError, Results
@@ -124,6 +127,10 @@ FIGURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
     "F1": ("01_degradation", f1_degradation),
     "F2": ("01_degradation", f2_by_level),
     "F6": ("01_degradation", lambda results: f6_style(results.style)),
+    "F7": ("06_on_model_repair", f7_repair),
+    "F8": ("07_prefill", f8_prefill),
+    "F9b": ("10_inoculation", f9b_inoculation),
+    "F10a": ("11_best_of_n", f10a_best_of_n),
 }
 
 

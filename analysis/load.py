@@ -19,12 +19,15 @@ class Results:
     """`items`: a row per arm × seed × item × sample. `scores`: a row per arm × task. Columns: `offmodel.results`.
 
     `style`: a row per answer and the teacher that it is compared with (`offmodel.style`); None where no style was
-    measured.
+    measured. `likelihoods`: a row per answer that was read (`offmodel.collect.read_answers`); None where none was.
+    `answers`: what was answered, a row per item as in `items`; None but where several answers to a problem were drawn.
     """
 
     items: pd.DataFrame
     scores: pd.DataFrame
     style: pd.DataFrame | None = None
+    likelihoods: pd.DataFrame | None = None
+    answers: pd.DataFrame | None = None
 
 
 def load(preset: str | Path, experiment: str) -> Results:
@@ -41,10 +44,16 @@ def load(preset: str | Path, experiment: str) -> Results:
     command = f"python experiments/{experiment}.py --preset {folder.name}"
     if not path.is_file():
         raise RequestError(f"there is no {path}; `{command}` makes it")
-    style = path.with_name("style.parquet")
     try:
         items = pd.read_parquet(path)
-        measured = pd.read_parquet(style) if style.is_file() else None
+        style, likelihoods = (_if_there(path.with_name(f"{name}.parquet")) for name in ("style", "likelihoods"))
+        # Texts are large, and only a vote needs them.
+        several = "sample" in items and items["sample"].nunique() > 1
+        answers = _if_there(path.with_name("answers.parquet")) if several else None
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot read {path.parent} ({error}); delete it and make it again: `{command}`") from error
-    return Results(items, score_table(items), measured)
+    return Results(items, score_table(items), style, likelihoods, answers)
+
+
+def _if_there(path: Path) -> pd.DataFrame | None:
+    return pd.read_parquet(path) if path.is_file() else None

@@ -87,6 +87,26 @@ CONDITIONS = {
 }
 
 
+# The lines of one arm that a parameter sets apart: whose beginning a prefill is.
+OPENINGS = {
+    "untrained": Condition("untrained's beginning", GREEN, "^", 0),
+    "untrained, another problem": Condition("untrained's, another problem", SKY, ">", 1),
+    "its own": Condition("own beginning", VERMILION, "<", 2),
+    "teacher": Condition("teacher's beginning", PURPLE, "D", 3),
+}
+
+
+def opening_condition(opening: str) -> Condition:
+    """How a prefill with this beginning looks.
+
+    Raises:
+        RequestError: the beginning is not among `OPENINGS`.
+    """
+    if opening not in OPENINGS:
+        raise RequestError(f"opening '{opening}' has no label or colour; add it to analysis/style.py")
+    return OPENINGS[opening]
+
+
 def condition(arm: str) -> Condition:
     """How an arm looks.
 

@@ -171,3 +171,21 @@ def test_the_seed_is_used_and_global_state_is_left_alone():
     others = {st.paired_difference(treated, control, np.random.default_rng(i), resamples=500) for i in range(6)}
     assert len(others) > 1
     assert np.array_equal(state, np.random.get_state()[1])  # type: ignore[arg-type]
+
+
+def test_a_mean_share_is_drawn_by_problem_and_one_run_of_accuracy_is_not():
+    shares = [1, 0.5, 0, 0]
+    found = st.mean_share(shares, np.random.default_rng(0))
+    assert found == st.accuracy(np.column_stack([shares, shares]), np.random.default_rng(0))
+    assert found.value == 0.375 and found.low == 0 and found.high > 0.6
+    assert st.mean_share([0.5] * 4, np.random.default_rng(0)) == st.wilson(2, 4)
+
+
+def test_a_ratio_of_sums_is_no_mean_of_ratios():
+    found = st.ratio_of_sums([10, 0], [10, 30], np.random.default_rng(0))
+    assert found == (0.25, 0, 1)  # a problem twice, or the other
+    alike = st.ratio_of_sums([2, 6], [1, 3], np.random.default_rng(0))
+    assert alike == (2, 2, 2)
+    for above, below in [([], []), ([1.0], [0.0]), ([float("nan")], [1.0])]:
+        with pytest.raises(ValueError, match="ratio_of_sums needs"):
+            st.ratio_of_sums(above, below, np.random.default_rng(0))

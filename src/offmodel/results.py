@@ -21,8 +21,9 @@ TASK_KEYS = ["task", "task_title", "kind", "chance"]
 RUN_KEYS = ["seed", "sample"]
 _MEASURED = ["correct", "response_tokens", "truncated", "answered"]
 ITEM_COLUMNS = [*ARM_KEYS, *RUN_KEYS, *TASK_KEYS, "item", "level", *_MEASURED, "model_id", "scores_id"]
-# May be there: what a benchmark says of its items beside their level; whether a prefill gave the answer away.
-ITEM_NOTES = ["subject", "prefill_answers"]
+# May be there: what a benchmark says of its items beside their level; whether a prefill gave the answer away; how many
+# tokens of answers the arm's last training took its loss on.
+ITEM_NOTES = ["subject", "prefill_answers", "training_tokens"]
 SCORE_COLUMNS = [
     *ARM_KEYS, *TASK_KEYS,
     "accuracy", "low", "high",  # 95 % interval: statistics.accuracy
@@ -60,13 +61,13 @@ def score_table(items: pd.DataFrame) -> pd.DataFrame:
     keys = [*ARM_KEYS, *parameters(items)]
     controls = _controls(items)
     rows, answers = [], []
-    for _, group in _grouped(items, [*keys, *TASK_KEYS]):
+    for _, group in grouped(items, [*keys, *TASK_KEYS]):
         row = {name: group[name].iloc[0] for name in [*keys, *TASK_KEYS]}
-        scores = _by_item(group)
+        scores = by_item(group)
         answers.append(scores)
         # A scripted floor is no student: what it lacks to one is not a change.
         control = None if is_floor(row["arm"]) else controls.get((row["experiment"], row["student"], row["task"]))
-        row |= _accuracy(scores) | _rates(group)
+        row |= accuracy_columns(scores) | _rates(group)
         if control is not None and row["arm"] != UNTRAINED:
             row |= _comparison(scores, control)
         rows.append(row)
@@ -89,14 +90,14 @@ def level_table(items: pd.DataFrame) -> pd.DataFrame:
     levelled = items[items["level"].notna() & ~items["arm"].map(is_floor)]
     controls = _controls(levelled)
     rows = []
-    for _, group in _grouped(levelled, [*keys, *TASK_KEYS, "level"]):
+    for _, group in grouped(levelled, [*keys, *TASK_KEYS, "level"]):
         row = {name: group[name].iloc[0] for name in [*keys, *TASK_KEYS, "level"]}
-        scores = _by_item(group)
-        row |= _accuracy(scores)
+        scores = by_item(group)
+        row |= accuracy_columns(scores)
         control = controls.get((row["experiment"], row["student"], row["task"]))
         if row["arm"] != UNTRAINED and control is not None:
             same = control.reindex(scores.index)
-            row |= _named("difference", statistics.small_sample_difference(scores, same))
+            row |= named("difference", statistics.small_sample_difference(scores, same))
         rows.append(row)
     numbers = ["accuracy", "low", "high", "n", "seeds", "seed_sd", "difference", "difference_low", "difference_high"]
     return pd.DataFrame(rows, columns=[*keys, *TASK_KEYS, "level", *numbers])
@@ -132,7 +133,7 @@ def check_items(items: pd.DataFrame) -> None:
         row = items[twice].iloc[0]
         raise RunError(f"arm {row['arm']} has item {row['item']} of {row['task']} twice for seed {row['seed']}")
     expected: dict[tuple[str, str], tuple[str, set[str]]] = {}
-    for _, group in _grouped(items, keys):
+    for _, group in grouped(items, keys):
         arm, task = group["arm"].iloc[0], group["task"].iloc[0]
         found = set(group["item"])
         first_arm, wanted = expected.setdefault((group["experiment"].iloc[0], task), (arm, found))
@@ -143,12 +144,12 @@ def check_items(items: pd.DataFrame) -> None:
                            "not; all arms of a task must answer the same items")  # fmt: skip
 
 
-def _grouped(table: pd.DataFrame, keys: list[str]) -> Any:
+def grouped(table: pd.DataFrame, keys: list[str]) -> Any:
     """Groups in the order in which they first appear; a null is a value like any other."""
     return table.groupby(keys, sort=False, dropna=False)
 
 
-def _by_item(group: pd.DataFrame) -> pd.DataFrame:
+def by_item(group: pd.DataFrame) -> pd.DataFrame:
     """Correctness as (items, runs): rows sorted by item, a column for each seed and sample."""
     return group.pivot(index="item", columns=RUN_KEYS, values="correct").astype(float).sort_index()
 
@@ -159,14 +160,16 @@ def _controls(items: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
     keys = ["experiment", "student", "task"]
     if untrained.duplicated([*keys, *RUN_KEYS, "item"]).any():
         raise RunError("a student has more than one arm 'untrained'; differences need a single one to refer to")
-    return {key: _by_item(group) for key, group in _grouped(untrained, keys)}
+    return {key: by_item(group) for key, group in grouped(untrained, keys)}
 
 
-def _named(prefix: str, estimate: Estimate) -> dict[str, float]:
+def named(prefix: str, estimate: Estimate) -> dict[str, float]:
+    """An estimate as three columns: `prefix`, `prefix_low`, `prefix_high`."""
     return {prefix: estimate.value, f"{prefix}_low": estimate.low, f"{prefix}_high": estimate.high}
 
 
-def _accuracy(scores: pd.DataFrame) -> dict[str, float]:
+def accuracy_columns(scores: pd.DataFrame) -> dict[str, float]:
+    """accuracy, low, high, n, seeds and seed_sd of `by_item` scores, as `SCORE_COLUMNS` says."""
     value, low, high = statistics.accuracy(scores, np.random.default_rng(BOOTSTRAP_SEED))
     by_seed = scores.T.groupby(level="seed").mean().mean(axis=1)
     spread = float(by_seed.std(ddof=1))  # null for one seed
@@ -195,14 +198,14 @@ def _comparison(scores: pd.DataFrame, control: pd.DataFrame) -> dict[str, float 
         p = statistics.sign_flip_exact(changes)
     # The mean squared change: for one run the share of items that changed, for several less, as it should be.
     detectable = statistics.detectable_drop(len(scores), float(((after - before) ** 2).mean()))
-    difference = _named("difference", statistics.paired_difference(scores, control, rng))
+    difference = named("difference", statistics.paired_difference(scores, control, rng))
     return {**difference, "lost": lost, "gained": gained, "p": p, "detectable": detectable}
 
 
 def _add_holm(table: pd.DataFrame) -> None:
     table["p_holm"] = table["p_holm"].astype(float)  # holds only gaps so far, of no type
     compared = table[table["p"].notna()]
-    for _, family in _grouped(compared, ["experiment", "student", "task"]):
+    for _, family in grouped(compared, ["experiment", "student", "task"]):
         table.loc[family.index, "p_holm"] = statistics.holm(family["p"])
 
 

@@ -58,14 +58,41 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
 def accuracy(correct: ArrayLike, rng: Generator, level: float = 0.95, resamples: int = RESAMPLES) -> Estimate:
     """Mean of `correct`, shape (problems,) or (problems, runs), with its interval.
 
-    One run: Wilson. Several: percentile bootstrap over problems (Efron & Tibshirani 1993, ch. 13), each drawn with all
-    its runs; where all problems have the same mean, which leaves a bootstrap no width, Wilson over the problems.
+    One run: Wilson. Several: `mean_share` of each problem's mean over its runs.
     """
     scores = _per_problem(correct)
     means = scores.mean(axis=1)
-    if scores.shape[1] == 1 or np.ptp(means) == 0:
+    if scores.shape[1] == 1:
+        return wilson(float(means.sum()), len(means), level)
+    return mean_share(means, rng, level, resamples)
+
+
+def mean_share(shares: ArrayLike, rng: Generator, level: float = 0.95, resamples: int = RESAMPLES) -> Estimate:
+    """Mean of one share in [0, 1] for each problem, shape (problems,), such as a pass@k, with its interval.
+
+    Percentile bootstrap over problems (Efron & Tibshirani 1993, ch. 13); where all problems have the same share, which
+    leaves a bootstrap no width, Wilson over the problems.
+    """
+    means = _per_problem(shares).mean(axis=1)
+    if np.ptp(means) == 0:
         return wilson(float(means.sum()), len(means), level)
     return _percentile(float(means.mean()), _resampled_means(means[:, None], rng, resamples)[:, 0], level)
+
+
+def ratio_of_sums(
+    numerators: ArrayLike, denominators: ArrayLike, rng: Generator, level: float = 0.95, resamples: int = RESAMPLES
+) -> Estimate:
+    """Σ numerators / Σ denominators, such as nats over tokens, with its percentile-bootstrap interval.
+
+    Shapes (units,), row i of both being unit i, which is drawn whole (Efron & Tibshirani 1993, ch. 10); denominators
+    are positive.
+    """
+    both = np.column_stack([np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)])
+    if len(both) == 0 or np.isnan(both).any() or (both[:, 1] <= 0).any():
+        raise ValueError("ratio_of_sums needs units without gaps, and a positive denominator for each")
+    above, below = both.sum(axis=0)
+    drawn = _resampled_means(both, rng, resamples)
+    return _percentile(float(above / below), drawn[:, 0] / drawn[:, 1], level)
 
 
 def paired_difference(

@@ -1,0 +1,65 @@
+"""What comes back by further training and by a given beginning, as tables (scripts 06 and 07).
+
+All is computed from the items of one experiment (`offmodel.results`).
+"""
+
+import numpy as np
+import pandas as pd
+
+from offmodel.pairs import OFF_MODEL, PAIR_KEYS, RECOVERY_COLUMNS, ends, pairs, recovery_columns
+from offmodel.results import by_item, grouped
+
+REPAIRS = ["on_model_repair", "off_model_more", "third_model_repair", "random_words"]
+PREFILLS = ["prefill", "prefill_reversed"]
+
+
+def repair_table(items: pd.DataFrame) -> pd.DataFrame:
+    """Further training (script 06): a row for each pair and task, arm and k, the number of answers trained on.
+
+    Columns: `PAIR_KEYS`, arm, k, writer (of those answers), training_tokens (their tokens that the loss was on, mean
+    over seeds; null where the items do not say), `RECOVERY_COLUMNS`. The pair itself comes first: untrained, with no k,
+    and off_model_sft, which is k = 0 of every arm.
+
+    Raises:
+        RunError: as `pairs.pairs`.
+    """
+    rows = []
+    for pair in pairs(items, items["arm"] == OFF_MODEL):
+        rows += ends(pair, {"k": 0, "training_tokens": 0.0})
+        for arm in REPAIRS:
+            own = pair.others[pair.others["arm"] == arm]
+            for _, group in grouped(own.sort_values("k", kind="stable"), ["k", "teacher"]) if len(own) else ():
+                tokens = group["training_tokens"].mean() if "training_tokens" in group else np.nan
+                row = {"arm": arm, "k": group["k"].iloc[0], "writer": group["teacher"].iloc[0]}
+                row |= {"training_tokens": tokens}
+                rows.append(pair.keys | row | recovery_columns(by_item(group), pair.untrained, pair.off_model))
+    columns = [*PAIR_KEYS, "arm", "k", "writer", "training_tokens", *RECOVERY_COLUMNS]
+    return pd.DataFrame(rows, columns=columns).astype({"k": "Int64", "training_tokens": float})
+
+
+def prefill_table(items: pd.DataFrame) -> pd.DataFrame:
+    """Given beginnings (script 07): a row for each pair and task, arm, opening (whose beginning) and its tokens.
+
+    Columns: `PAIR_KEYS`, arm, opening, tokens, left_out, `RECOVERY_COLUMNS`. A problem is left out where the beginning
+    gives the answer away, under any seed; the arm and the two that it is compared with are scored on the `n` others,
+    the same for all three. The pair itself comes first, on all problems: untrained, and off_model_sft with 0 tokens.
+
+    Raises:
+        RunError: as `pairs.pairs`.
+    """
+    rows = []
+    for pair in pairs(items, items["arm"] == OFF_MODEL):
+        rows += ends(pair, {"tokens": 0})
+        for arm in PREFILLS:
+            own = pair.others[pair.others["arm"] == arm]
+            own = own.assign(opening=own.get("opening"))
+            for _, same in grouped(own, ["opening"]):
+                for _, group in grouped(same.sort_values("tokens", kind="stable"), ["tokens"]):
+                    told = group["prefill_answers"].eq(True) if "prefill_answers" in group else group["item"].isna()
+                    away = set(group.loc[told, "item"])
+                    kept = by_item(group[~group["item"].isin(away)])
+                    row = {"arm": arm, "opening": group["opening"].iloc[0], "tokens": group["tokens"].iloc[0]}
+                    row |= {"left_out": len(away)}
+                    rows.append(pair.keys | row | recovery_columns(kept, pair.untrained, pair.off_model))
+    columns = [*PAIR_KEYS, "arm", "opening", "tokens", "left_out", *RECOVERY_COLUMNS]
+    return pd.DataFrame(rows, columns=columns).astype({"tokens": "Int64"}).fillna({"left_out": 0})
