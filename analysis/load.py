@@ -19,12 +19,15 @@ class Results:
     """`items`: a row per arm × seed × item × sample. `scores`: a row per arm × task. Columns: `offmodel.results`.
 
     `style`: a row per answer and the teacher that it is compared with (`offmodel.style`); None where no style was
-    measured.
+    measured. `likelihoods`: a row per answer that was read, `curves`: a row per step of each arm's last training
+    (`offmodel.collect`); None where there is none.
     """
 
     items: pd.DataFrame
     scores: pd.DataFrame
     style: pd.DataFrame | None = None
+    likelihoods: pd.DataFrame | None = None
+    curves: pd.DataFrame | None = None
 
 
 def load(preset: str | Path, experiment: str) -> Results:
@@ -41,10 +44,10 @@ def load(preset: str | Path, experiment: str) -> Results:
     command = f"python experiments/{experiment}.py --preset {folder.name}"
     if not path.is_file():
         raise RequestError(f"there is no {path}; `{command}` makes it")
-    style = path.with_name("style.parquet")
+    more = {name: path.with_name(f"{name}.parquet") for name in ("style", "likelihoods", "curves")}
     try:
         items = pd.read_parquet(path)
-        measured = pd.read_parquet(style) if style.is_file() else None
+        found = {name: pd.read_parquet(table) for name, table in more.items() if table.is_file()}
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot read {path.parent} ({error}); delete it and make it again: `{command}`") from error
-    return Results(items, score_table(items), measured)
+    return Results(items, score_table(items), **found)
