@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures_objectives import f14_objectives
+from analysis.figures_rl import f10b_rl
 from analysis.figures_style import f6_style
 from analysis.layout import CAPTION_SIZE, Margins, axes_width, panels, spread, text_width
 from analysis.load import NothingToDrawError, Results
@@ -125,6 +126,7 @@ FIGURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
     "F1": ("01_degradation", f1_degradation),
     "F2": ("01_degradation", f2_by_level),
     "F6": ("01_degradation", lambda results: f6_style(results.style)),
+    "F10b": ("12_rl", f10b_rl),
     "F14": ("18_objectives", f14_objectives),
 }
 
