@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures_inoculation import f9b_inoculation
+from analysis.figures_objectives import f14_objectives
 from analysis.figures_recovery import f7_repair, f8_prefill
+from analysis.figures_rl import f10b_rl
 from analysis.figures_samples import f10a_best_of_n
 from analysis.figures_style import f6_style
 from analysis.layout import CAPTION_SIZE, Margins, axes_width, panels, spread, text_width
@@ -131,6 +133,8 @@ FIGURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
     "F8": ("07_prefill", f8_prefill),
     "F9b": ("10_inoculation", f9b_inoculation),
     "F10a": ("11_best_of_n", f10a_best_of_n),
+    "F10b": ("12_rl", f10b_rl),
+    "F14": ("18_objectives", f14_objectives),
 }
 
 

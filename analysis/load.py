@@ -19,14 +19,16 @@ class Results:
     """`items`: a row per arm × seed × item × sample. `scores`: a row per arm × task. Columns: `offmodel.results`.
 
     `style`: a row per answer and the teacher that it is compared with (`offmodel.style`); None where no style was
-    measured. `likelihoods`: a row per answer that was read (`offmodel.collect.read_answers`); None where none was.
-    `answers`: what was answered, a row per item as in `items`; None but where several answers to a problem were drawn.
+    measured. `likelihoods`: a row per answer that was read, `curves`: a row per step of each arm's last training
+    (`offmodel.collect`); None where there is none. `answers`: what was answered, a row per item as in `items`; None but
+    where several answers to a problem were drawn.
     """
 
     items: pd.DataFrame
     scores: pd.DataFrame
     style: pd.DataFrame | None = None
     likelihoods: pd.DataFrame | None = None
+    curves: pd.DataFrame | None = None
     answers: pd.DataFrame | None = None
 
 
@@ -44,16 +46,13 @@ def load(preset: str | Path, experiment: str) -> Results:
     command = f"python experiments/{experiment}.py --preset {folder.name}"
     if not path.is_file():
         raise RequestError(f"there is no {path}; `{command}` makes it")
+    more = {name: path.with_name(f"{name}.parquet") for name in ("style", "likelihoods", "curves")}
     try:
         items = pd.read_parquet(path)
-        style, likelihoods = (_if_there(path.with_name(f"{name}.parquet")) for name in ("style", "likelihoods"))
         # Texts are large, and only a vote needs them.
-        several = "sample" in items and items["sample"].nunique() > 1
-        answers = _if_there(path.with_name("answers.parquet")) if several else None
+        if "sample" in items and items["sample"].nunique() > 1:
+            more["answers"] = path.with_name("answers.parquet")
+        found = {name: pd.read_parquet(table) for name, table in more.items() if table.is_file()}
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot read {path.parent} ({error}); delete it and make it again: `{command}`") from error
-    return Results(items, score_table(items), style, likelihoods, answers)
-
-
-def _if_there(path: Path) -> pd.DataFrame | None:
-    return pd.read_parquet(path) if path.is_file() else None
+    return Results(items, score_table(items), **found)

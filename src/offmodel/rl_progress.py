@@ -1,0 +1,126 @@
+"""What reinforcement learning brings back, update by update, as a table (script 12).
+
+All is computed from the tables of one experiment: items and scores (`offmodel.results`), curves
+(`offmodel.collect.training_curves`) and style (`offmodel.style`).
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offmodel import statistics
+from offmodel.results import BOOTSTRAP_SEED, RUN_KEYS, UNTRAINED
+from offmodel.style import style_effects
+
+OFF_MODEL, RL = "off_model_sft", "rl"
+STARTS = [OFF_MODEL, UNTRAINED]
+_SCORES = ["accuracy", "low", "high", "n", "seeds"]  # as in the score table
+_CHANGE = ["change", "change_low", "change_high"]
+_FRACTION = ["fraction", "fraction_low", "fraction_high", "reason"]
+_SHIFT = ["shift", "shift_low", "shift_high"]
+COLUMNS = [
+    "experiment", "student", "after", "task", "task_title", "arm", "start", "reward", "updates", *_SCORES, *_CHANGE,
+    *_FRACTION, "mean_reward", *_SHIFT,
+]  # fmt: skip
+CURVE_COLUMNS = ["experiment", "student", "after", "start", "reward", "step", "mean_reward", "seeds"]
+
+
+def rl_table(
+    items: pd.DataFrame, scores: pd.DataFrame, curves: pd.DataFrame | None = None, style: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """A row for each student, teacher of the damage (`after`), task, start, reward and number of updates.
+
+    The two starts come first, with 0 updates and no reward: untrained, and off_model_sft. `scores` is
+    `results.score_table` of the items. `COLUMNS`:
+        change: of accuracy from that start, paired by problem (`statistics.paired_difference`); null for the starts.
+        fraction, reason: share of what off-model SFT took that is back (`statistics.recovery_fraction`), where that is
+            the start; where it is undefined, the reason why.
+        mean_reward: of the answers sampled at that update, over seeds; null where there is no curve.
+        shift: of style towards the teacher from untrained, on the task, in [−1, 1] (`style.style_effects`); null where
+            no style was measured.
+    """
+    rows: list[dict[str, Any]] = []
+    curve = reward_curves(curves)
+    shifts = style_effects(style) if style is not None and not style.empty else None
+    reinforced = scores[scores["arm"] == RL]
+    for values, own in reinforced.groupby(["experiment", "student", "after", "task"], sort=False):
+        keys = dict(zip(["experiment", "student", "after", "task"], values, strict=True))
+        same = {name: keys[name] for name in ("experiment", "student", "task")}
+        chosen = {
+            UNTRAINED: same | {"arm": UNTRAINED},
+            OFF_MODEL: same | {"arm": OFF_MODEL, "teacher": keys["after"]},
+        }
+        correct = {arm: _by_item(_where(items, wanted)) for arm, wanted in chosen.items()}
+        for arm, wanted in chosen.items():
+            for _, score in _where(scores, wanted).iterrows():
+                row = keys | {"arm": arm, "start": arm, "updates": 0} | _kept(score)
+                rows.append(row | _shift(shifts, wanted | {"compared_with": keys["after"]}, arm))
+        for _, score in own.sort_values(["start", "reward", "updates"], kind="stable").iterrows():
+            wanted = keys | {"arm": RL} | {name: score[name] for name in ("start", "reward", "updates")}
+            at = {name: wanted[name] for name in ("experiment", "student", "after", "start", "reward")}
+            step = _where(curve, at | {"step": score["updates"]})["mean_reward"]
+            row = wanted | _kept(score) | {"mean_reward": float(step.iloc[0]) if len(step) else np.nan}
+            row |= _compared(_by_item(_where(items, wanted)), correct, score["start"])
+            rows.append(row | _shift(shifts, wanted | {"compared_with": keys["after"]}, RL))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = [*_CHANGE, *_FRACTION[:-1], "mean_reward", *_SHIFT]
+    return table.astype({"updates": int, **{name: float for name in numbers}})
+
+
+def reward_curves(curves: pd.DataFrame | None) -> pd.DataFrame:
+    """A row for each training and update, `step`: `mean_reward` of the answers sampled there, over `seeds` seeds.
+
+    Columns: `CURVE_COLUMNS`. No rows without trainings of the arm rl.
+    """
+    if curves is None or not (curves["arm"] == RL).any():
+        return pd.DataFrame(columns=CURVE_COLUMNS)
+    # The reward that an arm is named after has taken the name of what was earned.
+    keys = CURVE_COLUMNS[:-2]
+    grouped = curves[curves["arm"] == RL].groupby(keys, sort=False)
+    return grouped.agg(mean_reward=("reward_of_step", "mean"), seeds=("seed", "nunique")).reset_index()
+
+
+def _where(table: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
+    same = pd.Series(True, index=table.index)
+    for name, value in wanted.items():
+        same &= table[name] == value
+    return table[same]
+
+
+def _by_item(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.pivot(index="item", columns=RUN_KEYS, values="correct").astype(float).sort_index()
+
+
+def _kept(score: pd.Series) -> dict[str, Any]:
+    return {name: score[name] for name in ["task_title", *_SCORES]}
+
+
+def _compared(scores: pd.DataFrame, starts: dict[str, pd.DataFrame], start: str) -> dict[str, Any]:
+    """`_CHANGE` and `_FRACTION` of one arm; null with the reason where the arm that it needs is not there."""
+    row: dict[str, Any] = {}
+    controls = {arm: _of_seeds(control, scores) for arm, control in starts.items()}
+    if len(controls[start]):
+        rng = np.random.default_rng(BOOTSTRAP_SEED)
+        row |= dict(zip(_CHANGE, statistics.paired_difference(scores, controls[start], rng), strict=True))
+    if start != OFF_MODEL:
+        return row
+    missing = [arm for arm, control in controls.items() if control.empty]
+    if missing:
+        return row | {"reason": f"there is no arm {missing[0]} to compare with"}
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    found = statistics.recovery_fraction(controls[UNTRAINED], controls[OFF_MODEL], scores, rng)
+    return row | dict(zip(_FRACTION, found, strict=True))
+
+
+def _of_seeds(control: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """The control under the arm's seeds, where it has them all; an untrained student is the same under every seed."""
+    seeds, own = set(scores.columns.get_level_values("seed")), control.columns.get_level_values("seed")
+    return control.loc[:, own.isin(seeds)] if seeds <= set(own) else control
+
+
+def _shift(shifts: pd.DataFrame | None, wanted: dict[str, Any], arm: str) -> dict[str, float]:
+    if arm == UNTRAINED:
+        return {} if shifts is None else {"shift": 0.0}
+    found = _where(shifts, wanted) if shifts is not None else pd.DataFrame()
+    return {name: float(found[name].iloc[0]) for name in _SHIFT} if len(found) else {}
