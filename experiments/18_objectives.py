@@ -18,9 +18,10 @@ def arms(study):
     for student, teacher in study.pairs:
         own, foreign = (writer.answer(study.chat, study.sampling) for writer in (student, teacher))
         unseen = teacher.answer(study.held_out(study.preset.objectives.held_out), study.sampling)
-        trained = [("untrained", student, {}), ("on_model_sft", student.train(own, study.sft), {})]
+        trained = [("untrained", student, {})]
         for rate in study.preset.objectives.learning_rates or [study.sft.learning_rate]:
             at_rate, about = study.sft.but(learning_rate=rate), {"learning_rate": rate}
+            trained.append(("on_model_sft", student.train(own, at_rate), about))
             for objective in study.preset.objectives.names or OBJECTIVES:
                 made = student.train(foreign, at_rate.but(objective=objective))
                 trained.append((f"off_model_{objective}", made, about))
