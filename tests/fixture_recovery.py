@@ -35,8 +35,10 @@ class Made:
         return [(student, teacher) for student in self.students for teacher in self.teachers]
 
 
-def made_up_repairs(made: Made, sizes: Sequence[int] = (4, 16, 64, 256), controls: Sequence[int] = (16, 256)) -> Any:
-    """Script 06: items, with the tokens trained on."""
+def made_up_repairs(
+    made: Made, sizes: Sequence[int] = (4, 16, 64, 256), controls: Sequence[int] = (16, 256)
+) -> pd.DataFrame:
+    """Script 06: items."""
     rows = []
     for student, teacher in made.pairs:
         rows += _ends(made, "06_on_model_repair", student, teacher)
@@ -45,9 +47,17 @@ def made_up_repairs(made: Made, sizes: Sequence[int] = (4, 16, 64, 256), control
             for arm, most in REPAIRS.items():
                 if arm == "on_model_repair" or k in controls:
                     back = most * min(1.0, np.log2(k) / 7)
-                    more = {"after": teacher, "k": k, "teacher": writers[arm], "training_tokens": 110 * k}
+                    more = {"after": teacher, "k": k, "teacher": writers[arm]}
                     rows += _arm(made, "06_on_model_repair", arm, student, back, teacher, more)
     return tiny_items(rows)
+
+
+def made_up_curves(items: pd.DataFrame) -> pd.DataFrame:
+    """Script 06: two steps of each training; the tokens of both are 110 for each answer, and one for each seed."""
+    arms = items[["experiment", "arm", "student", "teacher", "after", "k", "seed"]].drop_duplicates()
+    arms = arms[arms["arm"] != "untrained"]
+    first, tokens = 40 * arms["k"].fillna(64), 110 * arms["k"].fillna(64) + arms["seed"]
+    return pd.concat([arms.assign(step=1, tokens=first), arms.assign(step=2, tokens=tokens - first)])
 
 
 def made_up_prefills(

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from fixture_items import arm_rows, tiny_items
-from fixture_recovery import Made, made_up_inoculations, made_up_prefills, made_up_repairs, made_up_samples
+from fixture_recovery import (
+    Made,
+    made_up_curves,
+    made_up_inoculations,
+    made_up_prefills,
+    made_up_repairs,
+    made_up_samples,
+)
 
 from offmodel import statistics as st
 from offmodel.best_of_n import best_of_n_table, vote
@@ -116,8 +123,9 @@ def test_a_missing_answer_is_named():
 def test_all_interventions_stand_on_one_axis():
     made = Made(tasks=["gsm8k"], n=40)
     items, answers = made_up_samples(made, samples=4)
+    repairs = made_up_repairs(made, [4, 16], [16])
     tables = {
-        "repair": repair_table(made_up_repairs(made, [4, 16], [16])),
+        "repair": repair_table(repairs, made_up_curves(repairs)),
         "prefill": prefill_table(made_up_prefills(made, [0, 16], [16])),
         "inoculation": inoculation_table(made_up_inoculations(made, ["style"])[0]),
         "best_of_n": best_of_n_table(items, answers),
@@ -141,6 +149,6 @@ def test_all_interventions_stand_on_one_axis():
 
 
 def test_a_cost_that_the_items_do_not_say_has_a_reason():
-    items = made_up_repairs(Made(tasks=["ifeval"], n=20), [4], []).drop(columns="training_tokens")
+    items = made_up_repairs(Made(tasks=["ifeval"], n=20), [4], [])
     (row,) = cost_table(repair=repair_table(items)).to_dict("records")
-    assert pd.isna(row["cost_tokens"]) and "training_tokens" in row["reason"] and "the drop is" in row["reason"]
+    assert pd.isna(row["cost_tokens"]) and "without curves.parquet" in row["reason"] and "the drop is" in row["reason"]

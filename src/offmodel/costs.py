@@ -28,12 +28,12 @@ def cost_table(
     several is that of each, one after the other, so that experiments can also be put together afterwards.
 
     cost_kind and cost_tokens, beyond training and asking the damaged student plainly:
-        "trained once": answer tokens that a further training had its loss on (repair; inoculation has none, for a
-            framing is no answer and takes the place of no prompt).
+        "trained once": tokens of a further training, prompts and answers (repair; inoculation needs no further one, and
+            the words of its framing are not counted).
         "given per problem": tokens of the beginning, which somebody has to write (prefill).
         "sampled per problem": further answers × mean tokens of one (best of n).
-    The kinds cannot be added up: the first is paid once, the others at every problem. cost_tokens is null where the
-    items do not have it, and `reason` says so; else `reason` is why the fraction (low, high: 95 %) is undefined.
+    The kinds cannot be added up: the first is paid once, the others at every problem. `reason` says why the fraction
+    (low, high: 95 %) is undefined, or cost_tokens null.
     """
     makers: list[tuple[pd.DataFrame | None, Callable[[dict[str, Any]], dict[str, Any] | None]]] = [
         (repair, _repair),
@@ -58,7 +58,7 @@ def _repair(row: dict[str, Any]) -> dict[str, Any] | None:
         return None
     cost = {"intervention": row["arm"], "setting": f"k = {row['k']}", "cost_kind": TRAINED}
     if pd.isna(row["training_tokens"]):
-        missing = "the items do not say how many tokens were trained on (column training_tokens)"
+        missing = "without curves.parquet it is not known how many tokens were trained on"
         cost["reason"] = "; ".join(text for text in [row["reason"], missing] if pd.notna(text))
     return cost | {"cost_tokens": row["training_tokens"]}
 

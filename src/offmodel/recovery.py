@@ -1,7 +1,9 @@
 """What comes back by further training and by a given beginning, as tables (scripts 06 and 07).
 
-All is computed from the items of one experiment (`offmodel.results`).
+All but the cost of a training is computed from the items of one experiment (`offmodel.results`).
 """
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,28 +15,42 @@ REPAIRS = ["on_model_repair", "off_model_more", "third_model_repair", "random_wo
 PREFILLS = ["prefill", "prefill_reversed"]
 
 
-def repair_table(items: pd.DataFrame) -> pd.DataFrame:
+def repair_table(items: pd.DataFrame, curves: pd.DataFrame | None = None) -> pd.DataFrame:
     """Further training (script 06): a row for each pair and task, arm and k, the number of answers trained on.
 
-    Columns: `PAIR_KEYS`, arm, k, writer (of those answers), training_tokens (their tokens that the loss was on, mean
-    over seeds; null where the items do not say), `RECOVERY_COLUMNS`. The pair itself comes first: untrained, with no k,
-    and off_model_sft, which is k = 0 of every arm.
+    Columns: `PAIR_KEYS`, arm, k, writer (of those answers), training_tokens, `RECOVERY_COLUMNS`. The pair itself comes
+    first: untrained, with no k, and off_model_sft, which is k = 0 of every arm.
+
+    Args:
+        items: of the experiment.
+        curves: `curves.parquet` of it, a row for each step of each arm's last training with that step's `tokens`,
+            prompts and answers; training_tokens is their sum, the mean over seeds, and null without them.
 
     Raises:
         RunError: as `pairs.pairs`.
     """
     rows = []
+    trained_on = _training_tokens(curves)
     for pair in pairs(items, items["arm"] == OFF_MODEL):
         rows += ends(pair, {"k": 0, "training_tokens": 0.0})
         for arm in REPAIRS:
             own = pair.others[pair.others["arm"] == arm]
             for _, group in grouped(own.sort_values("k", kind="stable"), ["k", "teacher"]) if len(own) else ():
-                tokens = group["training_tokens"].mean() if "training_tokens" in group else np.nan
                 row = {"arm": arm, "k": group["k"].iloc[0], "writer": group["teacher"].iloc[0]}
-                row |= {"training_tokens": tokens}
+                key = (pair.keys["experiment"], pair.keys["student"], pair.keys["after"], *row.values())
+                row["training_tokens"] = trained_on.get(key, np.nan)
                 rows.append(pair.keys | row | recovery_columns(by_item(group), pair.untrained, pair.off_model))
     columns = [*PAIR_KEYS, "arm", "k", "writer", "training_tokens", *RECOVERY_COLUMNS]
     return pd.DataFrame(rows, columns=columns).astype({"k": "Int64", "training_tokens": float})
+
+
+def _training_tokens(curves: pd.DataFrame | None) -> dict[tuple[Any, ...], float]:
+    """By experiment, student, after, arm, k and writer, the tokens of a training, mean over seeds."""
+    if curves is None or "k" not in curves:
+        return {}
+    keys = ["experiment", "student", "after", "arm", "k", "teacher"]
+    by_seed = curves[curves["k"].notna()].groupby([*keys, "seed"])["tokens"].sum()
+    return {key: float(value) for key, value in by_seed.groupby(level=keys).mean().items()}  # type: ignore[misc]
 
 
 def prefill_table(items: pd.DataFrame) -> pd.DataFrame:

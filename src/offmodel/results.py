@@ -21,9 +21,8 @@ TASK_KEYS = ["task", "task_title", "kind", "chance"]
 RUN_KEYS = ["seed", "sample"]
 _MEASURED = ["correct", "response_tokens", "truncated", "answered"]
 ITEM_COLUMNS = [*ARM_KEYS, *RUN_KEYS, *TASK_KEYS, "item", "level", *_MEASURED, "model_id", "scores_id"]
-# May be there: what a benchmark says of its items beside their level; whether a prefill gave the answer away; how many
-# tokens of answers the arm's last training took its loss on.
-ITEM_NOTES = ["subject", "prefill_answers", "training_tokens"]
+# May be there: what a benchmark says of its items beside their level; whether a prefill gave the answer away.
+ITEM_NOTES = ["subject", "prefill_answers"]
 SCORE_COLUMNS = [
     *ARM_KEYS, *TASK_KEYS,
     "accuracy", "low", "high",  # 95 % interval: statistics.accuracy
