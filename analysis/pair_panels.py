@@ -162,5 +162,5 @@ def counts(table: pd.DataFrame) -> str:
     """The tasks with their numbers of problems, where no title says them."""
     if table.groupby(["student", "after"]).ngroups == 1:
         return ""
-    most = table.groupby(["task", "task_title"], sort=False)["n"].max()
-    return ", ".join(f"{title} (n = {n})" for (_, title), n in most.items()) + ". "
+    most = table.groupby(["task", "task_title"], sort=False, as_index=False)["n"].max()
+    return ", ".join(f"{row.task_title} (n = {row.n})" for row in most.itertuples()) + ". "

@@ -49,7 +49,8 @@ def collect_arms(
     for name, made, seed, parameters in _yielded(declared, preset, seeds, data):
         if not isinstance(made, Likelihood):
             arm = Arm(name, made if isinstance(made, Asked) else Asked(made), seed, parameters)
-            # A greedy, untrained model is the same under every seed and with every teacher.
+            # An untrained model is the same with every teacher and under every seed; where it is sampled, it is so once,
+            # with the first seed.
             if not any((a.name, a.asked, a.parameters) == (arm.name, arm.asked, arm.parameters) for a in arms):
                 arms.append(arm)
     if not arms:

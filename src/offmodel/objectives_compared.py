@@ -98,7 +98,7 @@ def pareto_front(uptake: ArrayLike, change: ArrayLike) -> NDArray[np.bool_]:
     # [..., i, j]: arm j against arm i
     as_good = (more[..., None, :] >= more[..., :, None]) & (kept[..., None, :] >= kept[..., :, None])
     better = (more[..., None, :] > more[..., :, None]) | (kept[..., None, :] > kept[..., :, None])
-    return ~(as_good & better).any(axis=-1)
+    return np.asarray(~(as_good & better).any(axis=-1))
 
 
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:
