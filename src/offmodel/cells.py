@@ -49,8 +49,8 @@ def collect_arms(
     for name, made, seed, parameters in _yielded(declared, preset, seeds, data):
         if not isinstance(made, Likelihood):
             arm = Arm(name, made if isinstance(made, Asked) else Asked(made), seed, parameters)
-            # An untrained model is the same with every teacher and under every seed; where it is sampled, it is so once,
-            # with the first seed.
+            # An untrained model is the same with every teacher and under every seed; where answers of it are drawn,
+            # those of the first seed stand for all.
             if not any((a.name, a.asked, a.parameters) == (arm.name, arm.asked, arm.parameters) for a in arms):
                 arms.append(arm)
     if not arms:
