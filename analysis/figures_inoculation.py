@@ -8,8 +8,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.layout import Margins, axes_width, panels, text_width
+from analysis.legends import LEGEND_LINE, legend_above, legend_lines
 from analysis.load import NothingToDrawError, Results
-from analysis.pair_panels import LEGEND_LINE, legend, legend_lines, who
+from analysis.pair_panels import KEY_LENGTH, KEY_ROOM, who
 from analysis.style import BLACK, PAGE_WIDTH, RC, Condition, condition
 from offmodel.inoculation import INOCULATION, PLAIN, inoculation_table
 from offmodel.pairs import OFF_MODEL
@@ -48,7 +49,7 @@ def _f9b(table: pd.DataFrame, results: Results) -> Figure:
     gaps = table[table["nll_gap"].notna()].drop_duplicates(["student", "after", "framing"])
     places, headings, last = _places(table)
     keys = [_key(look, full, label) for _, _, look, full, label in _CELLS if _drawn(table, label)]
-    lines = legend_lines(keys, PAGE_WIDTH - 0.2)
+    lines = legend_lines(keys, PAGE_WIDTH - 0.2, KEY_ROOM)
     left = 0.14 + max(text_width(framing, _LABEL) for _, _, framing in places)
     margins = Margins(left=left, right=0.12, top=0.26 + LEGEND_LINE * len(lines), bottom=0.4, across=0.16)
     height = min(_ROW * (last + 1), _TALLEST)
@@ -71,8 +72,7 @@ def _f9b(table: pd.DataFrame, results: Results) -> Figure:
     for text, y in headings.items():
         x = -(left - 0.06) / axes_width(axes[0])
         axes[0].text(x, y, text, transform=axes[0].get_yaxis_transform(), va="center", fontsize=_LABEL, weight="bold")
-    for number, line in enumerate(lines):
-        legend(figure, line, 0.1, number)
+    legend_above(figure, lines, KEY_LENGTH)
     return figure
 
 

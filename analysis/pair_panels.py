@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.layout import CAPTION_SIZE, Margins, axes_width, panels, spread, text_width
-from analysis.style import COLUMN_WIDTH, PAGE_WIDTH, RC, Condition, condition
+from analysis.layout import CAPTION_SIZE, Margins, axes_width, panels, spread
+from analysis.legends import LEGEND_LINE, legend_above, legend_lines
+from analysis.style import COLUMN_WIDTH, PAGE_WIDTH, Condition, condition
 
-LEGEND_LINE = 0.155  # inches
+KEY_LENGTH, KEY_ROOM = 1.6, 0.36  # of a key in a legend: its line in font sizes; with its gaps, in inches
 _TALLEST = 7.2  # inches of a page that the rows of panels may take
 _DODGE = 0.05  # inches between two points of the same place
 
@@ -32,7 +33,7 @@ def pair_panels(
     columns = tasks if 1 < tasks <= 3 else min(3, len(groups))
     rows = math.ceil(len(groups) / columns)
     width = PAGE_WIDTH if len(groups) > 1 else COLUMN_WIDTH
-    lines = legend_lines(keys, width - 0.2)
+    lines = legend_lines(keys, width - 0.2, KEY_ROOM)
     title = 0.26 if several else 0.14
     margins = Margins(left=0.55, right=0.08 + beside, top=0.08 + LEGEND_LINE * len(lines) + title, bottom=0.36 + below,
                       across=0.42 + beside, down=0.3 + below + title)  # fmt: skip
@@ -46,8 +47,7 @@ def pair_panels(
         if several:
             text = f"{first['task_title']}: {first['student']}\ntaught by {first['after']}"
         ax.set_title(text, pad=4)
-    for number, line in enumerate(lines):
-        legend(figure, line, 0.1, number)
+    legend_above(figure, lines, KEY_LENGTH)
     return figure, list(zip(axes, groups, strict=False))
 
 
@@ -130,24 +130,6 @@ def points(
 def key(look: Condition) -> Line2D:
     """What stands for a condition in a legend."""
     return Line2D([], [], color=look.colour, marker=look.marker, markersize=3.5, linewidth=0.8, label=look.label)
-
-
-def legend_lines(keys: Sequence[Line2D], width: float) -> list[list[Line2D]]:
-    """The keys in lines no wider than `width` inches."""
-    lines: list[list[Line2D]] = []
-    for one in keys:
-        longer = [*lines[-1], one] if lines else [one]
-        fits = sum(text_width(str(each.get_label()), RC["legend.fontsize"]) + 0.36 for each in longer) <= width
-        lines = [*lines[:-1], longer] if lines and fits else [*lines, [one]]
-    return lines
-
-
-def legend(figure: Figure, line: Sequence[Line2D], x: float, number: int) -> None:
-    """A line of keys, `x` inches from the left, the first of its lines at the top."""
-    width, height = figure.get_size_inches()
-    place = (x / width, 1 - (0.04 + LEGEND_LINE * number) / height)
-    figure.legend(handles=list(line), loc="upper left", bbox_to_anchor=place, ncols=len(line), borderaxespad=0,
-                  borderpad=0, handletextpad=0.3, columnspacing=0.9, handlelength=1.6)  # fmt: skip
 
 
 def who(table: pd.DataFrame) -> str:

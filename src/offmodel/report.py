@@ -66,6 +66,8 @@ def write_report(
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     figures = draw(folder.parent, folder, only=experiment.figures)
     print(f"\n{print_scores(scores)}")
+    if (given := int(items.get("prefill_answers", pd.Series(dtype=bool)).eq(True).sum())) > 0:
+        print(f"\n{given} answers were given away by their beginning: they count above, and not in F8")
     engines = sorted({made["engine"] for made in provenance["artefacts"].values() if "engine" in made})
     if len(engines) > 1:
         print(f"\nwarning: answers of {' and '.join(engines)} are compared here; they round differently")
