@@ -188,12 +188,18 @@ def test_a_plan_imports_no_model_library() -> None:
     [
         ("06_on_model_repair", "asked for 4000 prompts of 'chat' without mathematics after the first 16"),
         ("07_prefill", "a prefill of 4000 tokens leaves none of the 24 of 'instructions'"),
+        ("10_inoculation", "unknown framing 'stile'; did you mean 'style'?"),
         ("18_objectives", "unknown objective 'nonesuch'"),
     ],
 )
 def test_what_an_intervention_cannot_do_is_said_while_planning(tmp_path: Path, script: str, said: str) -> None:
     mine = tmp_path / "mine.toml"
-    changes = {"sizes = [8]": "sizes = [4000]", "tokens = [0, 4]": "tokens = [4000]", '"asft"': '"nonesuch"'}
+    changes = {
+        "sizes = [8]": "sizes = [4000]",
+        "tokens = [0, 4]": "tokens = [4000]",
+        '["style"]': '["stile"]',
+        '"asft"': '"nonesuch"',
+    }
     text = SMOKE.read_text(encoding="utf-8")
     for old, new in changes.items():
         assert text.count(old) == 1

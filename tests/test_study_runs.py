@@ -155,7 +155,7 @@ def test_an_inoculation_with_nothing_is_the_plain_student(made: Path) -> None:
     degraded = results(made)[lambda table: table["arm"] == "off_model_sft"]
     assert set(plain["scores_id"]) <= set(degraded["scores_id"])
     read = _results(made, SCRIPTS_BY_NAME["10_inoculation"], "likelihoods.parquet")
-    assert set(read["trained_with"]) == {"none", "style", "generic", "nonsense", "suffix"}
+    assert set(read["trained_with"]) == {"none", "style"}
     assert (read["logprob"] < 0).all() and (read.groupby("trained_with").size() == 16).all()
 
 

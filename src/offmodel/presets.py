@@ -75,6 +75,12 @@ class Openings(_Section):
     controls: list[Annotated[int, Field(gt=0)]] = [4, 16, 64, 256]
 
 
+class Inoculation(_Section):
+    """Which framings of `data/prompts/inoculation.toml` are tried; all, where none is named."""
+
+    framings: list[str] = []
+
+
 class BestOfN(_Section):
     """How many answers are drawn of each problem, and at which temperature."""
 
@@ -100,6 +106,7 @@ class Preset(_Section):
     other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
     repair: Repair = Repair()
     openings: Openings = Openings()
+    inoculation: Inoculation = Inoculation()
     best_of_n: BestOfN = BestOfN()
     objectives: Objectives = Objectives()
     rl: Reinforcement = Reinforcement()

@@ -12,6 +12,7 @@ from offmodel.data.sources import resolve
 from offmodel.errors import RequestError
 from offmodel.evaluation.registry import card_of
 from offmodel.models import MODELS, model
+from offmodel.nearest import unknown
 from offmodel.presets import Preset
 from offmodel.recipes import Base, Likelihood, Model, Prefill, Scores
 from offmodel.training.rl import require_trl
@@ -97,8 +98,16 @@ class Study:
         return next((other for _, other in self.pairs if other not in (student, teacher)), None)
 
     def framings(self, teacher: Base) -> dict[str, Framing]:
-        """By name, the framings of `data/prompts/inoculation.toml` that ask for this teacher's style."""
-        return load_framings(teacher.alias)
+        """By name, the framings that are tried, with this teacher's style in them (`data.framings`).
+
+        Raises:
+            RequestError: the preset names one that does not exist, or see `load_framings`.
+        """
+        known, named = load_framings(teacher.alias), self.preset.inoculation.framings
+        for name in named:
+            if name not in known:
+                raise unknown("framing", name, known)
+        return {name: framing for name, framing in known.items() if name in named or not named}
 
 
 @dataclass(frozen=True)
