@@ -29,7 +29,7 @@ COLUMNS = [
     "uptake", "uptake_low", "uptake_high", "uptake_n",
     "on_front", "front_share",
 ]  # fmt: skip
-_CHUNK = 200  # resamples compared at once: arms × arms booleans for each
+_CHUNK = 200  # resamples at once: each has a count for every problem, and arms × arms comparisons
 
 
 class _Pair(NamedTuple):
@@ -174,20 +174,24 @@ def _resampled(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean changes and uptakes of (resamples, arms); each resample draws the same problems or prompts for all arms."""
     gain, weight = uptake.gain[arms], uptake.weight[arms]
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    times = _times_drawn(len(changes), rng)
-    mean_changes = times @ changes.to_numpy() / len(changes)
     if measure == STYLE:  # of the same problems: drawn with them, not apart
         gain, weight = gain.reindex(changes.index, fill_value=0.0), weight.reindex(changes.index, fill_value=0.0)
-    else:
-        times = _times_drawn(len(gain), rng)
-    with np.errstate(invalid="ignore"):  # a resample may have drawn only answers without a token
-        return mean_changes, (times @ gain.to_numpy(dtype=float)) / (times @ weight.to_numpy(dtype=float))
+    gains, weights = gain.to_numpy(dtype=np.float64), weight.to_numpy(dtype=np.float64)
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    for start in range(0, statistics.RESAMPLES, _CHUNK):
+        times = _times_drawn(len(changes), min(_CHUNK, statistics.RESAMPLES - start), rng)
+        mean_changes = times @ changes.to_numpy() / len(changes)
+        if measure != STYLE:
+            times = _times_drawn(len(gains), len(times), rng)
+        with np.errstate(invalid="ignore"):  # a resample may have drawn only answers without a token
+            drawn.append((mean_changes, (times @ gains) / (times @ weights)))
+    return np.concatenate([part[0] for part in drawn]), np.concatenate([part[1] for part in drawn])
 
 
-def _times_drawn(n: int, rng: Generator) -> NDArray[np.float64]:
+def _times_drawn(n: int, resamples: int, rng: Generator) -> NDArray[np.float64]:
     """How often each of `n` is drawn in each resample: (resamples, n)."""
-    return rng.multinomial(n, np.full(n, 1 / n), size=statistics.RESAMPLES).astype(np.float64)
+    return rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
 
 
 def _front_shares(uptake: NDArray[np.float64], change: NDArray[np.float64]) -> NDArray[np.float64]:
