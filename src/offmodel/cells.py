@@ -142,3 +142,8 @@ def measurements(
                     read = untrained[arm.model.student].likelihood(scores, min(reading.n, request.n))
                 cells.append(Measurement(arm, request, scores, read))
     return cells
+
+
+def wanted(cells: Iterable[Measurement], readings: Iterable[Reading]) -> list[Recipe]:
+    """All artefacts that results are made of, but for their parents."""
+    return [recipe for cell in cells for recipe in cell.recipes] + [reading.likelihood for reading in readings]

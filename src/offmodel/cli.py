@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from offmodel.cells import collect_arms, collect_readings, measurements, own_answers, requested_tasks
+from offmodel.cells import collect_arms, collect_readings, measurements, own_answers, requested_tasks, wanted
 from offmodel.collect import collect
 from offmodel.engines.api import check_key
 from offmodel.engines.provider import ApiModel
@@ -96,8 +96,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     cells = measurements(arms, tasks, preset.reading)
     store = Store(settings.runs)
     readings = collect_readings(experiment, preset, seeds, settings.data) if not options.only else []
-    wanted = [recipe for cell in cells for recipe in cell.recipes] + [reading.likelihood for reading in readings]
-    plan = make_plan(wanted, store)
+    plan = make_plan(wanted(cells, readings), store)
     print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {seeds}\n")
     print(plan.describe(), flush=True)
     if options.plan:

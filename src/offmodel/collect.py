@@ -63,15 +63,10 @@ def chat_answers(
 
 def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:
     """The data of all trainings that a model went through, mixtures by their parts; no answers of trained models."""
-    while isinstance(model, Trained | Reinforced | Snapshot):
-        if isinstance(model, Snapshot):
-            model = model.of
-        if isinstance(model, Reinforced):
-            model = model.start
-            continue
-        parts = (model.data.of, model.data.other) if isinstance(model.data, Mixture) else (model.data,)
-        yield from (data for data in parts if isinstance(data, Scrambled) or isinstance(data.model, Base))
-        model = model.start
+    for made in reversed(model.served_from):
+        if isinstance(made, Trained):
+            parts = (made.data.of, made.data.other) if isinstance(made.data, Mixture) else (made.data,)
+            yield from (data for data in parts if isinstance(data, Scrambled) or isinstance(data.model, Base))
 
 
 def training_curves(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:

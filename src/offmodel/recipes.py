@@ -78,12 +78,25 @@ class Base(_Model):
         return self.alias
 
 
-class Trained(_Model):
+class _Changed(_Model):
+    """A model that started as another one; its weights are put on top of that one's."""
+
+    start: "Model"
+
+    @property
+    def student(self) -> str:
+        return self.start.student
+
+    @property
+    def served_from(self) -> tuple[Recipe, ...]:
+        return (*self.start.served_from, self)
+
+
+class Trained(_Changed):
     """A model trained on completions, starting from another model."""
 
     kind: Literal["trained"] = "trained"
     version: Literal[1] = 1
-    start: "Model"
     data: "Data"
     training: Training
     framing: Framing | None = Field(default=None, exclude_if=not_given)
@@ -93,42 +106,25 @@ class Trained(_Model):
         return f"{self.start.label}.{self.training.objective}-{self.teacher}"
 
     @property
-    def student(self) -> str:
-        return self.start.student
-
-    @property
     def teacher(self) -> str:
         """Who wrote the training data: a model's alias, or what `Data` without one says of itself."""
         return self.data.teacher
-
-    @property
-    def served_from(self) -> tuple[Recipe, ...]:
-        return (*self.start.served_from, self)
 
     def parents(self) -> tuple[Recipe, ...]:
         return (*self.start.served_from, self.data)
 
 
-class Reinforced(_Model):
+class Reinforced(_Changed):
     """A model reinforced on problems whose answers can be checked, starting from another model."""
 
     kind: Literal["reinforced"] = "reinforced"
     version: Literal[1] = 1
-    start: "Model"
     problems: Prompts
     rl: RL
 
     @property
     def label(self) -> str:
         return f"{self.start.label}.rl-{self.rl.reward}"
-
-    @property
-    def student(self) -> str:
-        return self.start.student
-
-    @property
-    def served_from(self) -> tuple[Recipe, ...]:
-        return (*self.start.served_from, self)
 
     def parents(self) -> tuple[Recipe, ...]:
         return self.start.served_from
@@ -226,24 +222,11 @@ class Completions(Recipe):
         return self.model.served_from
 
 
-class Scrambled(Recipe):
-    """Answers without sense or style: to each prompt of `of` as many words as its answer has, drawn from all answers.
+class _Edited(Recipe):
+    """As many answers as `of` has, to the same prompts, made without a model; `seed` decides what is drawn."""
 
-    Words keep their frequencies, so that a loss on them is not one on unheard-of tokens.
-    """
-
-    kind: Literal["scrambled"] = "scrambled"
-    version: Literal[1] = 1
     of: Completions
     seed: Seed = 0
-
-    @property
-    def label(self) -> str:
-        return f"scrambled-{self.of.label}"
-
-    @property
-    def teacher(self) -> str:
-        return f"scrambled-{self.of.teacher}"
 
     @property
     def size(self) -> int:
@@ -253,19 +236,35 @@ class Scrambled(Recipe):
     def decoding(self) -> Decoding:
         return self.of.decoding
 
+
+class Scrambled(_Edited):
+    """Answers without sense or style: to each prompt of `of` as many words as its answer has, drawn from all answers.
+
+    Words keep their frequencies, so that a loss on them is not one on unheard-of tokens.
+    """
+
+    kind: Literal["scrambled"] = "scrambled"
+    version: Literal[1] = 1
+
+    @property
+    def label(self) -> str:
+        return f"scrambled-{self.of.label}"
+
+    @property
+    def teacher(self) -> str:
+        return f"scrambled-{self.of.teacher}"
+
     def parents(self) -> tuple[Recipe, ...]:
         return (self.of,)
 
 
-class Mixture(Recipe):
+class Mixture(_Edited):
     """The answers of `of`, but for a `share` of the prompts, drawn by `seed`, those of `other` to the same prompts."""
 
     kind: Literal["mixture"] = "mixture"
     version: Literal[1] = 1
-    of: Completions
     other: Completions
     share: float = Field(gt=0, lt=1)
-    seed: Seed = 0
 
     @model_validator(mode="after")
     def _same_prompts(self) -> Self:
@@ -280,14 +279,6 @@ class Mixture(Recipe):
     @property
     def teacher(self) -> str:
         return self.of.teacher
-
-    @property
-    def size(self) -> int:
-        return self.of.size
-
-    @property
-    def decoding(self) -> Decoding:
-        return self.of.decoding
 
     def parents(self) -> tuple[Recipe, ...]:
         return (self.of, self.other)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from offmodel.cells import Measurement
+from offmodel.cells import Measurement, wanted
 from offmodel.collect import chat_answers, read_answers, training_curves
 from offmodel.errors import RunError
 from offmodel.presets import Preset
@@ -56,12 +56,11 @@ def write_report(
     curves = training_curves(experiment, cells, store)
     if not curves.empty:
         curves.to_parquet(folder / "curves.parquet", index=False)
-    wanted = [recipe for cell in cells for recipe in cell.recipes] + [reading.likelihood for reading in readings]
     provenance = {
         "command": f"python experiments/{experiment.name}.py --preset {preset.name}",
         "preset": preset.model_dump(mode="json"),
         "seeds": sorted({int(seed) for seed in items["seed"]}),
-        **of_results(wanted, store),
+        **of_results(wanted(cells, readings), store),
     }
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     figures = draw(folder.parent, folder, only=experiment.figures)
