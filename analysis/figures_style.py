@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.layout import CAPTION_SIZE, Margins, axes_width, panels, text_width
+from analysis.legends import legend_lines
 from analysis.load import NothingToDrawError
 from analysis.style import BLACK, GREY, PAGE_WIDTH, RC, condition, details, in_order
 from offmodel.results import UNTRAINED
@@ -57,7 +58,7 @@ def _f6(style: pd.DataFrame) -> Figure:
     if len(fills) > 1:
         titles = effects.drop_duplicates("task")["task_title"]
         keys += [[_key(title, GREY, "o", fill) for title, fill in zip(titles, fills.values(), strict=True)]]
-    lines = [line for same in keys for line in _in_lines(same)]
+    lines = [line for same in keys for line in legend_lines(same, _LEGEND_WIDTH, 0.24)]
     room = 0.12 + max(text_width(text, _LABEL) for text in effects["label"])
     height = max(1.75, min(0.2, _TALLEST / (places.last + 1.2)) * (places.last + 1.2))
     margins = Margins(left=0.6, right=_COUNTS["foreign"] + 0.08, top=0.12 + _LEGEND_LINE * max(2, len(lines)),
@@ -158,15 +159,6 @@ def _key(label: str, colour: str, marker: str, fill: str = "full") -> Line2D:
     point.set_fillstyle("full" if fill == "none" else fill)  # type: ignore[arg-type]
     point.set(markerfacecolor="white" if fill == "none" else colour, markerfacecoloralt="white")
     return point
-
-
-def _in_lines(keys: list[Line2D]) -> list[list[Line2D]]:
-    """The keys of a legend in lines that fit above the left panel."""
-    lines: list[list[Line2D]] = [[]]
-    for key in keys:
-        width = sum(text_width(str(one.get_label()), _LABEL) + 0.24 for one in [*lines[-1], key])
-        lines = [*lines, [key]] if lines[-1] and width > _LEGEND_WIDTH else [*lines[:-1], [*lines[-1], key]]
-    return lines
 
 
 def _legend(figure: Figure, line: list[Line2D], x: float, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Study:
                 raise RequestError(f"{student.alias} {how}: it can teach, and cannot be a student")
         return [(student, teacher) for student in students for teacher in teachers if student != teacher]
 
-    @property
+    @cached_property
     def chat(self) -> Prompts:
         chat = self.preset.chat
         revision = resolve(chat.source, self.data).revision
@@ -64,7 +65,7 @@ class Study:
         """`sft` at a constant rate: a warm-up from zero would use up the only step that a handful of answers make."""
         return self.sft.but(schedule="constant", warmup_ratio=0)
 
-    @property
+    @cached_property
     def problems(self) -> Prompts:
         """What students are reinforced on.
 
