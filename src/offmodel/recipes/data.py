@@ -1,0 +1,107 @@
+"""What models are trained on: a model's answers to prompts, and what is made of these without a model."""
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from offmodel.recipes.recipe import Recipe
+from offmodel.values import Decoding, Prompts, Seed
+
+if TYPE_CHECKING:
+    from offmodel.recipes import Model
+
+
+class Completions(Recipe):
+    """A model's answers to prompts: one answer for each prompt, with token counts and the reason it ended."""
+
+    kind: Literal["completions"] = "completions"
+    version: Literal[1] = 1
+    model: "Model"
+    prompts: Prompts
+    decoding: Decoding
+    system: str | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.model.label}.{self.prompts.source}{self.prompts.n}"
+
+    @property
+    def teacher(self) -> str:
+        return self.model.student
+
+    @property
+    def size(self) -> int:
+        """How many answers there are."""
+        return self.prompts.n
+
+    def scrambled(self, seed: int = 0) -> "Scrambled":
+        return Scrambled(of=self, seed=seed)
+
+    def mixed(self, other: "Completions", share: float, seed: int = 0) -> "Mixture":
+        """With a `share` of the prompts answered by `other`."""
+        return Mixture(of=self, other=other, share=share, seed=seed)
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return self.model.served_from
+
+
+class _Edited(Recipe):
+    """As many answers as `of` has, to the same prompts, made without a model; `seed` decides what is drawn."""
+
+    of: Completions
+    seed: Seed = 0
+
+    @property
+    def size(self) -> int:
+        return self.of.size
+
+    @property
+    def decoding(self) -> Decoding:
+        return self.of.decoding
+
+
+class Scrambled(_Edited):
+    """Answers without sense or style: to each prompt of `of` as many words as its answer has, drawn from all answers.
+
+    Words keep their frequencies, so that a loss on them is not one on unheard-of tokens.
+    """
+
+    kind: Literal["scrambled"] = "scrambled"
+    version: Literal[1] = 1
+
+    @property
+    def label(self) -> str:
+        return f"scrambled-{self.of.label}"
+
+    @property
+    def teacher(self) -> str:
+        return f"scrambled-{self.of.teacher}"
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return (self.of,)
+
+
+class Mixture(_Edited):
+    """The answers of `of`, but for a `share` of the prompts, drawn by `seed`, those of `other` to the same prompts."""
+
+    kind: Literal["mixture"] = "mixture"
+    version: Literal[1] = 1
+    other: Completions
+    share: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _same_prompts(self) -> Self:
+        if self.of.prompts != self.other.prompts:
+            raise ValueError("the two parts of a mixture answer the same prompts")
+        return self
+
+    @property
+    def label(self) -> str:
+        return f"{self.of.label}-mixed-{self.other.model.label}"
+
+    @property
+    def teacher(self) -> str:
+        return self.of.teacher
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return (self.of, self.other)
