@@ -53,6 +53,37 @@ class Reinforcement(RLSize):
     reward: Literal["number", "formula"] = "number"
 
 
+class Reasoning(TrainingSize):
+    """Training on maths problems: on their solutions (16), and on the student's own answers to them (17).
+
+    The rate, the batch and the warm-up are those of the DFT paper (arXiv 2508.05629, section 4.1), as are 16 answers at
+    temperature 1 to each problem of a benchmark, and 4 for offline RL.
+
+    Attributes:
+        problems, n: a key of `data.problems.PROBLEM_SOURCES`, and how many of its problems.
+        objectives: those that are compared.
+        snapshots: optimiser steps after which the student is scored as well, for accuracy against steps.
+        learning_rates, batch_sizes: of the grid; none where one of them is empty.
+        samples, temperature: answers to each problem of a benchmark (avg@k), and how they are drawn.
+        drawn: answers to each training problem that offline RL learns from.
+        read: solutions that are read for the probabilities of their tokens.
+    """
+
+    learning_rate: float = Field(default=5e-5, gt=0, lt=1)
+    batch_size: int = Field(default=256, gt=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    problems: str = "gsm8k_train"
+    n: int = Field(default=7000, gt=0)
+    objectives: Annotated[list[str], Field(min_length=1)] = ["sft", "dft", "iw_sft", "asft"]
+    snapshots: list[Annotated[int, Field(gt=0)]] = []
+    learning_rates: list[Annotated[float, Field(gt=0, lt=1)]] = []
+    batch_sizes: list[Annotated[int, Field(gt=0)]] = []
+    samples: int = Field(default=16, gt=1)
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    drawn: int = Field(default=4, gt=1)
+    read: int = Field(default=500, gt=0)
+
+
 class AnswersRead(_Section):
     """Which answers are read by the untrained student, for how likely it finds them: the first `n` of each arm."""
 
@@ -110,6 +141,7 @@ class Preset(_Section):
     best_of_n: BestOfN = BestOfN()
     objectives: Objectives = Objectives()
     rl: Reinforcement = Reinforcement()
+    reasoning: Reasoning = Reasoning()
     reading: AnswersRead | None = None
     run: Running = Running()
 

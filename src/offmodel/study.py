@@ -17,7 +17,7 @@ from offmodel.nearest import unknown
 from offmodel.presets import Preset
 from offmodel.recipes import Base, Likelihood, Model, Prefill, Scores
 from offmodel.training.rl import require_trl
-from offmodel.values import RL, Decoding, Framing, Prompts, RewardName, RLSize, Task, Training
+from offmodel.values import RL, Decoding, Framing, Prompts, RewardName, RLSize, Task, Training, TrainingSize
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,29 @@ class Study:
     data: Path | None = None
 
     @property
-    def pairs(self) -> list[tuple[Base, Base]]:
-        """Every (student, teacher) of two different models."""
-        accepted = self.preset.weights
-        for alias in accepted:
-            model(alias)  # a misspelt one is refused
-        students, teachers = (
-            [model(alias, accepted.get(alias)) for alias in aliases]
-            for aliases in (self.preset.students, self.preset.teachers)
-        )
+    def students(self) -> list[Base]:
+        """The models that are trained.
+
+        Raises:
+            RequestError: one is unknown, or can only teach.
+        """
+        students = [self._model(alias) for alias in self.preset.students]
         for student in students:
             if (chat := MODELS[student.alias].chat) != "template":
                 how = {"in_context": "is a base model asked in context", "api": "is asked over the network"}[chat]
                 raise RequestError(f"{student.alias} {how}: it can teach, and cannot be a student")
-        return [(student, teacher) for student in students for teacher in teachers if student != teacher]
+        return students
+
+    @property
+    def pairs(self) -> list[tuple[Base, Base]]:
+        """Every (student, teacher) of two different models."""
+        teachers = [self._model(alias) for alias in self.preset.teachers]
+        return [(student, teacher) for student in self.students for teacher in teachers if student != teacher]
+
+    def _model(self, alias: str) -> Base:
+        for accepted in self.preset.weights:
+            model(accepted)  # a misspelt one is refused
+        return model(alias, self.preset.weights.get(alias))
 
     @cached_property
     def chat(self) -> Prompts:
@@ -73,10 +82,30 @@ class Study:
             RequestError: TRL is not installed, or the problems are not to be found.
         """
         require_trl()
-        rl = self.preset.rl
-        problems = Prompts(source=rl.problems, revision=problem_revision(rl.problems, self.data), n=rl.n)
+        return self._problems(self.preset.rl.problems, self.preset.rl.n)
+
+    @cached_property
+    def reasoning_problems(self) -> Prompts:
+        """The problems whose solutions, or own answers, students are trained on.
+
+        Raises:
+            RequestError: they are not to be found.
+        """
+        return self._problems(self.preset.reasoning.problems, self.preset.reasoning.n)
+
+    def _problems(self, source: str, n: int) -> Prompts:
+        problems = Prompts(source=source, revision=problem_revision(source, self.data), n=n)
         load_problems(problems, self.data)
         return problems
+
+    @property
+    def reasoning(self) -> Training:
+        """How students are trained on these."""
+        return Training(**self.preset.reasoning.model_dump(include=set(TrainingSize.model_fields)), seed=self.seed)
+
+    def often(self, model: Model) -> "Asked":
+        """A model asked for several answers to each problem, as accuracy on mathematics is reported (avg@k)."""
+        return Asked(model, samples=self.preset.reasoning.samples, temperature=self.preset.reasoning.temperature)
 
     def rl(self, reward: RewardName | None = None) -> RL:
         """How students are reinforced, for right answers or for another reward."""
