@@ -36,7 +36,7 @@ SMALL = RL(
     max_completion_tokens=6,
     reward="format",
 )
-PROBLEMS = [Problem(f"p{i}", [{"role": "user", "content": " ".join("567"[: i % 3 + 1])}], "7") for i in range(6)]
+PROBLEMS = [Problem(f"p{i}", [{"role": "user", "content": " ".join("567"[: i % 3 + 1])}], "7", "") for i in range(6)]
 
 
 def small_words(completion: str, answer: str) -> float:
@@ -277,7 +277,7 @@ def test_a_reward_that_hangs_is_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -
         (SMALL, {"problems": PROBLEMS[:1]}, "asks 2 different problems and there are 1"),
         (SMALL.but(max_prompt_tokens=4), {}, "problem p1 takes 5 tokens; raise max_prompt_tokens"),
         (SMALL.but(max_completion_tokens=4000), {}, "has room for 2048"),
-        (SMALL.but(reward="number"), {"problems": [Problem("x", [], "seven")] * 2}, "'seven' cannot be compared"),
+        (SMALL.but(reward="number"), {"problems": [Problem("x", [], "seven", "")] * 2}, "'seven' cannot be compared"),
         (SMALL, {"start": Path("nowhere")}, "no checkpoint"),
     ],
 )

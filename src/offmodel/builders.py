@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import pandas as pd
 
 from offmodel.data.chat import ChatFormat, Message, answered_example, example, framed
-from offmodel.data.derived import mixed, scrambled
+from offmodel.data.derived import mixed, scrambled, solutions
 from offmodel.data.problems import load_problems
 from offmodel.data.prompts import load_prompts
 from offmodel.engines.answering import generate_in_chunks, stop_of
@@ -38,6 +38,7 @@ from offmodel.recipes import (
     Scrambled,
     Scripted,
     Snapshot,
+    Solutions,
     Trained,
 )
 from offmodel.settings import Settings
@@ -87,6 +88,10 @@ class Workshop:
             case Mixture():
                 of, other = (self._completions(part) for part in (recipe.of, recipe.other))
                 mixed(of, other, recipe.share, recipe.seed).to_parquet(out / COMPLETIONS, index=False)
+            case Solutions():
+                solutions(load_problems(recipe.problems, self._settings.data)).to_parquet(
+                    out / COMPLETIONS, index=False
+                )
             case Trained():
                 self._build_trained(recipe, out, scratch)
             case Scores():
@@ -232,7 +237,7 @@ class Workshop:
 
     def _build_likelihood(self, recipe: Likelihood, out: Path) -> None:
         chat = self._loaded.chat(recipe.model)
-        own = recipe.of.model.student == recipe.model.student
+        own = recipe.writer == recipe.model.student
         answers = self._answers(recipe.of)[: recipe.n]
         examples = [
             answered_example(chat, framed(one.messages, recipe.framing), one.text, one.finished, one.ids if own else ())
@@ -244,9 +249,9 @@ class Workshop:
         rows = [{"key": answer.key, "logprobs": values} for answer, values in zip(answers, read, strict=True)]
         pd.DataFrame(rows).to_parquet(out / "tokens.parquet", index=False)
 
-    def _answers(self, of: Completions | Scores) -> list[Answer]:
+    def _answers(self, of: Completions | Solutions | Scores) -> list[Answer]:
         """What was asked and answered, in order, whichever kind of artefact holds it."""
-        if isinstance(of, Completions):
+        if not isinstance(of, Scores):
             table = self._completions(of)
             named = {"prompt_id": "key", "answer": "text", "answer_ids": "ids"}
             table["finished"] = table["finish_reason"] == "stop"

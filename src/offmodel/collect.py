@@ -66,7 +66,9 @@ def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:
     for made in reversed(model.served_from):
         if isinstance(made, Trained):
             parts = (made.data.of, made.data.other) if isinstance(made.data, Mixture) else (made.data,)
-            yield from (data for data in parts if isinstance(data, Scrambled) or isinstance(data.model, Base))
+            for data in parts:
+                if isinstance(data, Scrambled) or (isinstance(data, Completions) and isinstance(data.model, Base)):
+                    yield data
 
 
 def training_curves(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
@@ -102,7 +104,7 @@ def read_answers(experiment: Experiment, readings: Sequence[Reading], store: Sto
             **reading.parameters,
             "seed": reading.seed,
             "reader": likelihood.model.student,
-            "writer": likelihood.of.model.student,
+            "writer": likelihood.writer,
             "key": tokens["key"],
             "tokens": [len(values) for values in tokens["logprobs"]],
             "logprob": [float(np.sum(values)) for values in tokens["logprobs"]],

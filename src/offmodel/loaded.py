@@ -11,6 +11,7 @@ from offmodel.data.chat import ChatFormat, load_chat_format
 from offmodel.engines.base import Engine, open_engine
 from offmodel.errors import RequestError
 from offmodel.models import MODELS
+from offmodel.paths import snapshot_folder
 from offmodel.progress import terminal
 from offmodel.recipes import Base, Model, Reinforced, Scripted, Snapshot, Trained
 from offmodel.settings import Settings
@@ -89,11 +90,12 @@ class Loaded:
             return self._store.require(model)
         if isinstance(model, Scripted):
             raise RequestError(f"{model.id} is a rule and has no weights")
+        whole = model.of if isinstance(model, Snapshot) else model
+        made = self._store.require(whole)
         if isinstance(model, Snapshot):
-            return self._merge(model, model.of.start, self._store.require(model.of) / f"snapshot-{model.step}")
-        made = self._store.require(model)
-        full = isinstance(model, Trained) and model.training.method == "full"
-        return made if full else self._merge(model, model.start, made)
+            made = snapshot_folder(made, model.step)
+        full = isinstance(whole, Trained) and whole.training.method == "full"
+        return made if full else self._merge(model, whole.start, made)
 
     def _merge(self, model: Model, onto: Model, adapter: Path) -> Path:
         if model.id in self._merged:

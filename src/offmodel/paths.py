@@ -9,3 +9,8 @@ RESULTS = ROOT / "data" / "results"
 RUNS = ROOT / "data" / "runs"
 PRESETS = ROOT / "experiments" / "presets"
 EVALUATION_TASKS = Path(__file__).resolve().parent / "evaluation" / "tasks"
+
+
+def snapshot_folder(parent: Path, step: int) -> Path:
+    """Where the weights after a step are kept, in the working folder and in the result."""
+    return parent / f"snapshot-{step}"

@@ -16,6 +16,7 @@ from offmodel.recipes import (
     Scrambled,
     Scripted,
     Snapshot,
+    Solutions,
     Trained,
 )
 from offmodel.store import Store
@@ -139,11 +140,11 @@ def _step(recipe: Recipe, done: bool) -> Step:
         seconds = tokens / MODELS[recipe.model.student].generated_per_second
         group, size = f"engine:{recipe.model.student}", tokens * 10
     elif isinstance(recipe, Trained):
-        tokens = int(recipe.data.size * (PROMPT_TOKENS + recipe.data.decoding.max_tokens) * recipe.training.epochs)
+        tokens = int(recipe.data.size * (PROMPT_TOKENS + recipe.data.longest) * recipe.training.epochs)
         card = MODELS[recipe.student]
         seconds = tokens / card.trained_per_second
         # An adapter is a few hundredths of its base; while it is made, two checkpoints hold it with its optimiser.
-        group, size = f"train:{recipe.student}", card.checkpoint_bytes // 10
+        group, size = f"train:{recipe.student}", card.checkpoint_bytes // 10 * (1 + len(recipe.training.snapshots))
         if recipe.training.method == "full":
             size = card.checkpoint_bytes * 15  # fp32 weights and two moments, twice, and the result
     elif isinstance(recipe, Reinforced):
@@ -156,7 +157,7 @@ def _step(recipe: Recipe, done: bool) -> Step:
     elif isinstance(recipe, Likelihood):
         card = MODELS[recipe.model.student]
         group = f"reads:{recipe.model.student}"
-        tokens = recipe.n * (PROMPT_TOKENS + recipe.of.decoding.max_tokens)
+        tokens = recipe.n * (PROMPT_TOKENS + recipe.of.longest)
         seconds = tokens / (3 * card.trained_per_second)  # a training step is a forward pass and two like it backward
         size = tokens * 4
     elif isinstance(recipe, Scores) and not isinstance(recipe.model, Scripted):
@@ -201,5 +202,8 @@ def _batch(group: str, unfinished: list[Step], finished: set[str]) -> list[Step]
 
 def _rank(batch: list[Step]) -> int:
     kinds = {type(step.recipe) for step in batch}
-    order: list[type[Recipe]] = [Base, Completions, Scrambled, Mixture, Trained, Reinforced, Scores, Likelihood]
+    order: list[type[Recipe]] = [
+        *(Base, Completions, Scrambled, Mixture, Solutions, Trained),
+        *(Reinforced, Scores, Likelihood),
+    ]
     return min(order.index(kind) for kind in kinds)

@@ -13,7 +13,7 @@ from offmodel.errors import RequestError
 from offmodel.nearest import unknown
 from offmodel.paths import PRESETS
 from offmodel.settings import Running
-from offmodel.values import RLSize, Sampling, Seed, TrainingSize
+from offmodel.values import RLSize, Sampling, Seed, Snapshots, TrainingSize
 
 
 class _Section(BaseModel):
@@ -74,10 +74,10 @@ class Reasoning(TrainingSize):
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     problems: str = "gsm8k_train"
     n: int = Field(default=7000, gt=0)
-    objectives: Annotated[list[str], Field(min_length=1)] = ["sft", "dft", "iw_sft", "asft"]
-    snapshots: list[Annotated[int, Field(gt=0)]] = []
-    learning_rates: list[Annotated[float, Field(gt=0, lt=1)]] = []
-    batch_sizes: list[Annotated[int, Field(gt=0)]] = []
+    objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("sft", "dft", "iw_sft", "asft")
+    snapshots: Snapshots = ()
+    learning_rates: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    batch_sizes: tuple[Annotated[int, Field(gt=0)], ...] = ()
     samples: int = Field(default=16, gt=1)
     temperature: float = Field(default=1.0, gt=0, le=2)
     drawn: int = Field(default=4, gt=1)

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from offmodel.objective_names import check_objective, given_parameters
 
@@ -71,15 +71,25 @@ class TrainingSize(Value):
     max_grad_norm: float = Field(default=1.0, gt=0)
 
 
+def _in_order(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if list(steps) != sorted(set(steps)):
+        raise ValueError(f"snapshots {list(steps)} are not different steps in order")
+    return steps
+
+
+Snapshots = Annotated[tuple[Annotated[int, Field(gt=0)], ...], AfterValidator(_in_order)]
+
+
 class Training(TrainingSize):
     """How a student is trained: with an objective of `offmodel.objective_names`, on those `parameters` of it that are
     not at their default. Without any the field is not written at all, so that an objective may get a new one and keep
-    its ids.
+    its ids. `snapshots` are optimiser steps after which its weights are kept as well.
 
     Raises:
         RequestError: an unknown objective, or one that cannot be run with these parameters or this method.
     """
 
+    snapshots: Snapshots = Field(default=(), exclude_if=lambda steps: not steps)
     objective: str = "sft"
     parameters: dict[str, float] = Field(default={}, exclude_if=lambda given: not given)
     seed: Seed = 0
@@ -168,7 +178,7 @@ class RLSize(Value):
     alpha: float = Field(default=64, gt=0)
     learning_rate: float = Field(default=1e-5, gt=0, lt=1)
     updates: int = Field(default=100, gt=0)
-    snapshots: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    snapshots: Snapshots = ()
     prompts_per_update: int = Field(default=16, gt=0)
     group: int = Field(default=8, ge=2)
     max_prompt_tokens: int = Field(default=512, gt=0)
@@ -180,12 +190,8 @@ class RLSize(Value):
 
     @model_validator(mode="after")
     def _snapshots_lie_on_the_way(self) -> Self:
-        if list(self.snapshots) != sorted(set(self.snapshots)) or (
-            self.snapshots and self.snapshots[-1] > self.updates
-        ):
-            raise ValueError(
-                f"snapshots {list(self.snapshots)} are not different updates in order, up to {self.updates}"
-            )
+        if self.snapshots and self.snapshots[-1] > self.updates:
+            raise ValueError(f"snapshots {list(self.snapshots)} go beyond the {self.updates} updates")
         return self
 
 

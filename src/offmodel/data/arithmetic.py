@@ -23,11 +23,11 @@ LEVELS = 5
 MAX_ITEMS = 500
 """The easiest level has 72 different chains, of which this takes 50."""
 
-_OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+_OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Fraction, Fraction], Fraction]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
+    ast.Div: ("/", operator.truediv),
 }
 
 
@@ -106,15 +106,28 @@ def evaluate(expression: str) -> list[Fraction]:
     Raises:
         ValueError: it holds anything but whole numbers, brackets and + - * /.
     """
-    steps: list[Fraction] = []
+    return [result for _, result in _operations(expression)]
+
+
+def worked(expression: str) -> str:
+    """An expression's operations one below the other, and a last line with the answer: a solution to learn from."""
+    operations = _operations(expression)
+    return "\n".join([*(f"{left} = {result}" for left, result in operations), f"The answer is {operations[-1][1]}."])
+
+
+def _operations(expression: str) -> list[tuple[str, Fraction]]:
+    """All operations of an expression with what comes out, innermost first: ("3 + 4", 7)."""
+    found: list[tuple[str, Fraction]] = []
 
     def value(node: ast.expr) -> Fraction:
         if isinstance(node, ast.Constant) and type(node.value) is int:
             return Fraction(node.value)
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            steps.append(_OPERATORS[type(node.op)](value(node.left), value(node.right)))
-            return steps[-1]
+            sign, apply = _OPERATORS[type(node.op)]
+            left, right = value(node.left), value(node.right)
+            found.append((f"{left} {sign} {right}", apply(left, right)))
+            return found[-1][1]
         raise ValueError(f"not arithmetic on whole numbers: {ast.unparse(node)}")
 
     value(ast.parse(expression, mode="eval").body)
-    return steps
+    return found

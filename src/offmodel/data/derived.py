@@ -1,8 +1,11 @@
-"""Completions made of other completions: scrambled, and mixed. Tables as in `completions.parquet`."""
+"""Completions that no model is asked for: scrambled, mixed, and solutions. Tables as in `completions.parquet`."""
 
 import random
+from collections.abc import Sequence
 
 import pandas as pd
+
+from offmodel.data.problems import Problem
 
 
 def scrambled(answers: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -38,3 +41,12 @@ def mixed(answers: pd.DataFrame, others: pd.DataFrame, share: float, seed: int) 
     replaced = set(random.Random(seed).sample(range(n), round(share * n)))
     rows = [(others if i in replaced else answers).iloc[i] for i in range(n)]
     return pd.DataFrame(rows, columns=answers.columns).reset_index(drop=True)
+
+
+def solutions(problems: Sequence[Problem]) -> pd.DataFrame:
+    """The problems' own solutions as answers to them. Token counts and ids are not known."""
+    rows = [
+        {"prompt_id": one.id, "messages": one.messages, "answer": one.solution, "finish_reason": "stop"}
+        for one in problems
+    ]
+    return pd.DataFrame(rows)

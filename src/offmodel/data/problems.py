@@ -1,6 +1,6 @@
-"""Problems with an answer that can be checked, for reinforcement learning: GSM8K's training split, or made arithmetic.
+"""Problems with a solution and an answer that can be checked: NuminaMath, GSM8K's training split, or made arithmetic.
 
-A problem is asked word for word as the benchmark of its kind asks, and none of them is a problem of that benchmark.
+None of them is a problem of the benchmark of its kind.
 """
 
 from dataclasses import dataclass
@@ -21,22 +21,30 @@ _ARITHMETIC_SEED = 12_000
 
 @dataclass(frozen=True)
 class Problem:
-    """`messages` is what the model is asked, `answer` the right one: a numeral, or LaTeX without dollar signs."""
+    """`messages` is what the model is asked, `answer` the right one: a numeral, or LaTeX without dollar signs.
+
+    `solution` is the way to it as the source tells it, and ends with it; `answer` is empty where that cannot be read
+    off the solution.
+    """
 
     id: str
     messages: list[Message]
     answer: str
+    solution: str
 
 
 @dataclass(frozen=True)
 class ProblemSource:
-    """`benchmark` is the data set whose items are left out; `instruction` follows each question, as it does there."""
+    """`benchmark` is the data set whose items are left out; `instruction` follows each question."""
 
     benchmark: str
     instruction: str
 
 
 PROBLEM_SOURCES = {
+    "numinamath": ProblemSource(
+        "math500", ""
+    ),  # NuminaMath-CoT (Li et al., 2024), 859,494 problems; asked bare, as the DFT paper's training data are
     "gsm8k_train": ProblemSource(
         "gsm8k", "Please reason step by step, and put your final answer within \\boxed{}."
     ),  # Cobbe et al., 2021, arXiv 2110.14168: 7,473 problems
@@ -98,8 +106,9 @@ def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Proble
     return [
         Problem(
             id=row["id"],
-            messages=[{"role": "user", "content": f"{row['question']}\n\n{source.instruction}"}],
+            messages=[{"role": "user", "content": f"{row['question']}\n\n{source.instruction}".strip()}],
             answer=str(row["answer"]),
+            solution=row["solution"],
         )
         for row in order[prompts.skip : end]
     ]
@@ -107,7 +116,8 @@ def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Proble
 
 def _rows(source: str, data_dir: Path | None) -> list[dict[str, Any]]:
     if source.startswith("arithmetic"):
-        return arithmetic.items(arithmetic.MAX_ITEMS, _ARITHMETIC_SEED if source == "arithmetic_train" else 0)
+        rows = arithmetic.items(arithmetic.MAX_ITEMS, _ARITHMETIC_SEED if source == "arithmetic_train" else 0)
+        return [{**row, "solution": arithmetic.worked(row["expression"])} for row in rows]
     return load_rows(source, data_dir)
 
 

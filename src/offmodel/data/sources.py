@@ -5,6 +5,7 @@ Rows are brought into one form for each data set, so that hub and mirror give th
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from offmodel.data.jsonl import read_jsonl
 from offmodel.errors import RequestError
+from offmodel.evaluation.answers import boxed
 from offmodel.nearest import unknown
 from offmodel.paths import PROMPTS, TASK_ITEMS
 
@@ -78,7 +80,15 @@ def _gsm8k(row: Row, position: int) -> Row:
 
 
 def _gsm8k_train(row: Row, position: int) -> Row:
-    return {**_gsm8k(row, position), "id": f"gsm8k-train-{position}"}  # no id of the test split
+    known = _gsm8k(row, position)
+    steps = re.sub(r"<<[^>]*>>", "", row["answer"].rpartition("####")[0]).strip()  # notes for a calculator
+    solution = f"{steps}\nThe answer is \\boxed{{{known['answer']}}}."  # in the form that the problem asks for
+    return {**known, "id": f"gsm8k-train-{position}", "solution": solution}  # no id of the test split
+
+
+def _numinamath(row: Row, position: int) -> Row:
+    fields = {"question": row["problem"], "solution": row["solution"], "level": row["source"]}
+    return {"id": f"numinamath-{position}", "answer": boxed(row["solution"]) or "", **fields}
 
 
 def _as_it_is(row: Row, position: int) -> Row:
@@ -98,6 +108,7 @@ HUB: dict[str, Hub] = {
     "olympiads": Hub("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train", None, "olympiadbench/test.jsonl"),
     "gsm8k": Hub("openai/gsm8k", "main", "test", _GSM8K, "gsm8k/test.jsonl"),
     "gsm8k_train": Hub("openai/gsm8k", "main", "train", _GSM8K, "gsm8k/train.jsonl"),
+    "numinamath": Hub("AI-MO/NuminaMath-CoT", None, "train", None, "numinamath/train.jsonl"),
 }
 OWN: dict[str, Path] = {
     "chat": PROMPTS / "chat.jsonl",
@@ -113,6 +124,7 @@ _NORMALISE: dict[str, Callable[[Row, int], Row]] = {
     "olympiads": _olympiads,
     "gsm8k": _gsm8k,
     "gsm8k_train": _gsm8k_train,
+    "numinamath": _numinamath,
     "chat": _as_it_is,
     "knowledge": _as_it_is,
 }

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from offmodel.recipes.data import Completions, Mixture, Scrambled
+from offmodel.recipes.data import Completions, Mixture, Scrambled, Solutions
 from offmodel.recipes.models import Base, Reinforced, Scripted, Snapshot, Trained, WithWeights
 from offmodel.recipes.readings import Likelihood, Prefill, Scores
 from offmodel.recipes.recipe import Recipe
@@ -29,15 +29,17 @@ __all__ = [
     "Scrambled",
     "Scripted",
     "Snapshot",
+    "Solutions",
     "Trained",
     "WithWeights",
     "parse",
 ]
 
 Model = Annotated[WithWeights | Scripted, Field(discriminator="kind")]
-Data = Annotated[Completions | Scrambled | Mixture, Field(discriminator="kind")]
+Data = Annotated[Completions | Scrambled | Mixture | Solutions, Field(discriminator="kind")]
 AnyRecipe = Annotated[
-    WithWeights | Scripted | Completions | Scrambled | Mixture | Scores | Likelihood, Field(discriminator="kind")
+    WithWeights | Scripted | Completions | Scrambled | Mixture | Solutions | Scores | Likelihood,
+    Field(discriminator="kind"),
 ]
 
 for _recipe in (Trained, Reinforced, Snapshot, Scripted, Completions, Scrambled, Mixture, Prefill, Scores, Likelihood):

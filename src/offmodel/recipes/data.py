@@ -1,4 +1,4 @@
-"""What models are trained on: a model's answers to prompts, and what is made of these without a model."""
+"""What models are trained on: a model's answers to prompts, what is made of these, and solutions of problems."""
 
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -34,6 +34,11 @@ class Completions(Recipe):
         """How many answers there are."""
         return self.prompts.n
 
+    @property
+    def longest(self) -> int:
+        """The tokens that an answer may have, for estimates."""
+        return self.decoding.max_tokens
+
     def scrambled(self, seed: int = 0) -> "Scrambled":
         return Scrambled(of=self, seed=seed)
 
@@ -56,8 +61,8 @@ class _Edited(Recipe):
         return self.of.size
 
     @property
-    def decoding(self) -> Decoding:
-        return self.of.decoding
+    def longest(self) -> int:
+        return self.of.longest
 
 
 class Scrambled(_Edited):
@@ -105,3 +110,27 @@ class Mixture(_Edited):
 
     def parents(self) -> tuple[Recipe, ...]:
         return (self.of, self.other)
+
+
+class Solutions(Recipe):
+    """The solutions that come with problems: nobody's answers, as far as is known."""
+
+    kind: Literal["solutions"] = "solutions"
+    version: Literal[1] = 1
+    problems: Prompts
+
+    @property
+    def label(self) -> str:
+        return f"solutions.{self.problems.source}{self.problems.n}"
+
+    @property
+    def teacher(self) -> str:
+        return "solutions"
+
+    @property
+    def size(self) -> int:
+        return self.problems.n
+
+    @property
+    def longest(self) -> int:
+        return 256  # the source does not say: a guess

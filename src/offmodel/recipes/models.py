@@ -1,6 +1,6 @@
 """Models: untrained, changed by training, kept on the way, and scripted ones that measure a floor."""
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -92,6 +92,10 @@ class Trained(_Changed):
     def label(self) -> str:
         return f"{self.start.label}.{self.training.objective}-{self.teacher}"
 
+    def at(self, step: int) -> "Trained | Snapshot":
+        """This model as it was after some of its steps: one of `training.snapshots`, or all of them."""
+        return Snapshot(of=self, step=step) if step in self.training.snapshots else self
+
     @property
     def teacher(self) -> str:
         """Who wrote the training data: a model's alias, or what `Data` without one says of itself."""
@@ -126,13 +130,14 @@ class Snapshot(_Model):
 
     kind: Literal["snapshot"] = "snapshot"
     version: Literal[1] = 1
-    of: Reinforced
+    of: Annotated[Trained | Reinforced, Field(discriminator="kind")]
     step: int = Field(gt=0)
 
     @model_validator(mode="after")
     def _was_kept(self) -> Self:
-        if self.step not in self.of.rl.snapshots:
-            raise ValueError(f"step {self.step} is not among the snapshots {list(self.of.rl.snapshots)}")
+        kept = (self.of.training if isinstance(self.of, Trained) else self.of.rl).snapshots
+        if self.step not in kept:
+            raise ValueError(f"step {self.step} is not among the snapshots {list(kept)}")
         return self
 
     @property

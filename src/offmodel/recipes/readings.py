@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from offmodel.recipes.data import Completions
+from offmodel.recipes.data import Completions, Solutions
 from offmodel.recipes.models import Scripted, WithWeights
 from offmodel.recipes.recipe import Recipe
 from offmodel.values import Decoding, Framing, Task, Value, not_given
@@ -54,6 +54,11 @@ class Scores(Recipe):
         return self
 
     @property
+    def longest(self) -> int:
+        """The tokens that an answer may have, for estimates."""
+        return self.decoding.max_tokens
+
+    @property
     def label(self) -> str:
         asked = f"{self.model.label}.{self.task.name}{self.n}"
         asked += f"x{self.samples}" if self.samples > 1 else ""
@@ -76,9 +81,14 @@ class Likelihood(Recipe):
     kind: Literal["likelihood"] = "likelihood"
     version: Literal[1] = 1
     model: Annotated[WithWeights, Field(discriminator="kind")]
-    of: Annotated[Completions | Scores, Field(discriminator="kind")]
+    of: Annotated[Completions | Solutions | Scores, Field(discriminator="kind")]
     n: int = Field(gt=0)
     framing: Framing | None = None
+
+    @property
+    def writer(self) -> str:
+        """Who wrote what is read: a model's alias, or what data without one says of itself."""
+        return self.of.model.student if isinstance(self.of, Scores) else self.of.teacher
 
     @property
     def label(self) -> str:

@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from offmodel.data.chat import ChatFormat, InContextChat
 from offmodel.data.problems import Problem
 from offmodel.errors import RequestError
+from offmodel.paths import snapshot_folder
 from offmodel.training import rewards
 from offmodel.training.checkpoint import compute_dtype, load_checkpoint
 from offmodel.training.loop import OnProgress, last_checkpoint, refuse_data_parallel
@@ -70,7 +71,7 @@ def train_grpo(
     rewards.check_answers(settings.reward, [problem.answer for problem in problems])
     prompts = _prompt_ids(chat, problems, settings)
     dtype = dtype or compute_dtype()
-    from offmodel.training.grpo_loop import LoggingGRPO, snapshot_folder
+    from offmodel.training.grpo_loop import LoggingGRPO
 
     arguments = _arguments(settings, work, save_every, device_batch, dtype)
     fingerprint = _fingerprint(prompts, problems, settings)

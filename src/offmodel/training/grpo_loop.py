@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 
 from offmodel.errors import RunError
+from offmodel.paths import snapshot_folder
 from offmodel.training.loop import OnProgress, mark_whole
 from offmodel.training.rewards import Judged
 
@@ -140,8 +141,3 @@ class LoggingGRPO(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             mark_whole(Path(str(self.args.output_dir)), self.state.global_step, self._fingerprint)
-
-
-def snapshot_folder(parent: Path, update: int) -> Path:
-    """Where the adapter after an update is kept, in the working folder and in the result."""
-    return parent / f"snapshot-{update}"

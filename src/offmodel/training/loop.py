@@ -24,6 +24,9 @@ from offmodel.training.terms import Objective
 OnProgress = Callable[[int, int, int], None]
 """Called after each step with the steps done, the steps in all, and the step's tokens (prompts included)."""
 
+Keep = Callable[[int], None]
+"""Called after each step, to keep the weights as they are then."""
+
 _WHOLE: Final = "WHOLE"
 """Written into a checkpoint folder after everything else, with the fingerprint of the run it belongs to."""
 
@@ -109,8 +112,10 @@ class LoggingTrainer(Trainer):
         totals: StepTotals,
         on_progress: OnProgress,
         fingerprint: str,
+        keep: Keep = lambda step: None,
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=examples, data_collator=collate)
+        self._keep = keep
         self.remove_callback(PrinterCallback)
         self._totals = totals
         self._on_progress = on_progress
@@ -140,6 +145,7 @@ class LoggingTrainer(Trainer):
                 f"{logs['grad_norm']}); lower learning_rate"
             )
         super().log({**logs, **row}, start_time)
+        self._keep(step)
         self._on_progress(step, self.state.max_steps, int(row["tokens"]))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -5,6 +5,8 @@ of the examples, the learning curve, the rule for resuming) stands in `loop` and
 """
 
 import hashlib
+import math
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +21,7 @@ from transformers import TrainingArguments, set_seed
 
 from offmodel.data.chat import MASKED, Example
 from offmodel.errors import RequestError
+from offmodel.paths import snapshot_folder
 from offmodel.training.batches import order_of_examples
 from offmodel.training.checkpoint import compute_dtype, load_checkpoint
 from offmodel.training.loop import (
@@ -60,10 +63,11 @@ class StudentTrainer:
     ) -> None:
         """Train one student and write it to `out`, with its learning curve.
 
-        `out` receives a PEFT adapter, or for full weights a bf16 checkpoint with the start's tokenizer; and
-        `training.parquet`, a row for each optimiser step: `step`, `epoch`, `loss` (of the objective), `nll` and
-        `token_probability` (means over the step's completion tokens), `grad_norm` (before clipping), `learning_rate`,
-        `tokens` (prompts and completions, no padding) and `tokens_per_second` (of the step, saving left out).
+        `out` receives a PEFT adapter, or for full weights a bf16 checkpoint with the start's tokenizer; one more in
+        `snapshot-<step>/` for each of `training.snapshots`; and `training.parquet`, a row for each optimiser step:
+        `step`, `epoch`, `loss` (of the objective), `nll` and `token_probability` (means over the step's completion
+        tokens), `grad_norm` (before clipping), `learning_rate`, `tokens` (prompts and completions, no padding) and
+        `tokens_per_second` (of the step, saving left out).
 
         A run that was stopped continues from its last whole checkpoint in `work` and ends with the same weights; `work`
         can be deleted when this returns. With several devices there is one process for each, and the last step's batch
@@ -74,8 +78,9 @@ class StudentTrainer:
             device_batch: examples that one device holds at once: a matter of memory and speed, not of the result.
 
         Raises:
-            RequestError: there is nothing to learn, or the objective leaves nothing, the batch sizes do not divide, the
-                folder is no checkpoint with a plain head, or `work` belongs to another training.
+            RequestError: there is nothing to learn, or the objective leaves nothing, a snapshot lies beyond the last
+                step, the batch sizes do not divide, the folder is no checkpoint with a plain head, or `work` belongs to
+                another training.
             RunError: the loss or its gradient is no longer finite.
         """
         if not any(label != MASKED for example in examples for label in example.labels):
@@ -85,6 +90,9 @@ class StudentTrainer:
         checkpoint = last_checkpoint(work, fingerprint)
         lengths = [len(example.input_ids) for example in examples]
         order = order_of_examples(lengths, training.epochs, training.batch_size, training.seed)
+        steps = math.ceil(len(order) / training.batch_size)
+        if training.snapshots and training.snapshots[-1] > steps:
+            raise RequestError(f"snapshots {list(training.snapshots)} go beyond the {steps} steps of this training")
         chosen = objective(training.objective, training.parameters)
         model = self._student(training)
         try:
@@ -92,10 +100,17 @@ class StudentTrainer:
                 if chosen.needs_reference:
                     examples = self._with_given(model, examples, chosen, arguments)
                 data = Subset(examples, order)  # type: ignore[arg-type]  # any sequence will do
-                trainer = LoggingTrainer(model, arguments, data, totals, on_progress, fingerprint)
+
+                def keep(step: int) -> None:
+                    if step in training.snapshots and trainer.is_world_process_zero():
+                        self._write(model, snapshot_folder(work, step))
+
+                trainer = LoggingTrainer(model, arguments, data, totals, on_progress, fingerprint, keep)
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if trainer.is_world_process_zero():
                 self._write(model, out)
+                for step in training.snapshots:
+                    shutil.copytree(snapshot_folder(work, step), snapshot_folder(out, step), dirs_exist_ok=True)
                 curve = trainer.rows()
                 seen = (curve["step"] * training.batch_size).clip(upper=len(order))
                 curve.insert(1, "epoch", seen / len(examples))
