@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures_dft import f12_convergence, f13_probabilities
 from analysis.figures_inoculation import f9b_inoculation
 from analysis.figures_objectives import f14_objectives
 from analysis.figures_recovery import f7_repair, f8_prefill
@@ -134,6 +135,8 @@ FIGURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
     "F9b": ("10_inoculation", f9b_inoculation),
     "F10a": ("11_best_of_n", f10a_best_of_n),
     "F10b": ("12_rl", f10b_rl),
+    "F12": ("16_dft", f12_convergence),
+    "F13": ("16_dft", f13_probabilities),
     "F14": ("18_objectives", f14_objectives),
 }
 

@@ -19,15 +19,16 @@ class Results:
     """`items`: a row per arm × seed × item × sample. `scores`: a row per arm × task. Columns: `offmodel.results`.
 
     `style`: a row per answer and the teacher that it is compared with (`offmodel.style`); None where no style was
-    measured. `likelihoods`: a row per answer that was read, `curves`: a row per step of each arm's last training
-    (`offmodel.collect`); None where there is none. `answers`: what was answered, a row per item as in `items`; None but
-    where several answers to a problem were drawn.
+    measured. `likelihoods`: a row per answer that was read, `probabilities`: a row per reading and bin of its tokens'
+    probabilities, `curves`: a row per step of each arm's last training (`offmodel.collect`); None where there is none.
+    `answers`: what was answered, a row per item as in `items`; None but where several answers to a problem were drawn.
     """
 
     items: pd.DataFrame
     scores: pd.DataFrame
     style: pd.DataFrame | None = None
     likelihoods: pd.DataFrame | None = None
+    probabilities: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
     answers: pd.DataFrame | None = None
 
@@ -46,7 +47,7 @@ def load(preset: str | Path, experiment: str) -> Results:
     command = f"python experiments/{experiment}.py --preset {folder.name}"
     if not path.is_file():
         raise RequestError(f"there is no {path}; `{command}` makes it")
-    more = {name: path.with_name(f"{name}.parquet") for name in ("style", "likelihoods", "curves")}
+    more = {name: path.with_name(f"{name}.parquet") for name in ("style", "likelihoods", "probabilities", "curves")}
     try:
         items = pd.read_parquet(path)
         # Texts are large, and only a vote needs them.

@@ -109,6 +109,11 @@ def test_items_change_only_with_the_version() -> None:
     )
 
 
+def test_a_solution_goes_operation_by_operation() -> None:
+    assert arithmetic.worked("(20 + 4) * 3 - 2") == "20 + 4 = 24\n24 * 3 = 72\n72 - 2 = 70\nThe answer is 70."
+    assert arithmetic.worked("9 / 3") == "9 / 3 = 3\nThe answer is 3."
+
+
 @pytest.mark.parametrize("n", [0, arithmetic.MAX_ITEMS + 1])
 def test_impossible_number_is_refused(n: int) -> None:
     with pytest.raises(RequestError, match="ask for 1 to 500"):

@@ -12,6 +12,8 @@ from offmodel.errors import RequestError
 from offmodel.training.rewards import check_answers
 from offmodel.values import Prompts
 
+SOLUTION = "Think.\nThe answer is \\boxed{4}."
+
 
 def row(question: str, answer: str) -> dict[str, str]:
     return {"question": question, "answer": f"Think.\n#### {answer}"}
@@ -33,7 +35,7 @@ def wanted(source: str, n: int, data: Path | None = None, **more) -> Prompts:
 def test_items_of_the_benchmark_are_left_out(mirror: Path) -> None:
     problems = load_problems(wanted("gsm8k_train", 2, mirror), mirror)
     asked = "Two and two?\n\nPlease reason step by step, and put your final answer within \\boxed{}."
-    assert Problem("gsm8k-train-0", [{"role": "user", "content": asked}], "4") in problems
+    assert Problem("gsm8k-train-0", [{"role": "user", "content": asked}], "4", SOLUTION) in problems
     assert {problem.answer for problem in problems} == {"4", "1001"}
     with pytest.raises(RequestError, match="there are 2 that are no items of 'gsm8k'"):
         load_problems(wanted("gsm8k_train", 3, mirror), mirror)
@@ -69,7 +71,7 @@ def test_arithmetic_is_apart_from_every_item_of_the_benchmark_and_mixes_the_leve
     assert load_problems(wanted("arithmetic_train", 8, seed=1)) != everything[:8]
 
 
-@pytest.mark.parametrize("source", PROBLEM_SOURCES)
+@pytest.mark.parametrize("source", ["gsm8k_train", "arithmetic_train"])
 def test_a_problem_is_asked_as_its_benchmark_asks(source: str, mirror: Path) -> None:
     pytest.importorskip("lm_eval", reason="needs the extra `cpu` or `gpu`")
     from offmodel.evaluation.registry import build_task
@@ -79,6 +81,32 @@ def test_a_problem_is_asked_as_its_benchmark_asks(source: str, mirror: Path) -> 
     asked = task.doc_to_text(next(iter(task.test_docs())))
     assert isinstance(asked, str) and asked.endswith(f"\n\n{PROBLEM_SOURCES[source].instruction}")
     assert load_problems(wanted(source, 1, mirror), mirror)[0].messages[0]["content"].count("\n\n") == 1
+
+
+def test_a_solution_ends_with_the_answer_in_the_form_that_was_asked_for(tmp_path: Path) -> None:
+    write_mirror(tmp_path, "gsm8k", [row("One?", "1")])
+    noted = "He has 1,000+1 = <<1000+1=1001>>1,001 in all.\n#### 1,001"
+    write_mirror(tmp_path, "gsm8k_train", [{"question": "How many?", "answer": noted}])
+    (problem,) = load_problems(wanted("gsm8k_train", 1, tmp_path), tmp_path)
+    assert problem.solution == "He has 1,000+1 = 1,001 in all.\nThe answer is \\boxed{1001}."
+    for made in load_problems(wanted("arithmetic_train", 20)):
+        assert made.solution.endswith(f"The answer is {made.answer}.")
+
+
+def test_numinamath_is_asked_bare_and_without_the_items_of_math_500(tmp_path: Path) -> None:
+    tested = {"problem": "Two  plus two?", "answer": "4", "level": 1, "subject": "Algebra", "unique_id": "x"}
+    write_mirror(tmp_path, "math500", [tested])
+    solutions = {
+        "Two plus TWO?": "It is $\\boxed{4}$.",
+        "A half?": "So $\\boxed{\\frac{1}{2}}$.",
+        "Prove it.": "Clear.",
+    }
+    rows = [{"problem": asked, "solution": told, "source": "olympiads"} for asked, told in solutions.items()]
+    write_mirror(tmp_path, "numinamath", rows)
+    problems = {one.messages[0]["content"]: one for one in load_problems(wanted("numinamath", 2, tmp_path), tmp_path)}
+    assert set(problems) == {"A half?", "Prove it."}
+    assert (problems["A half?"].answer, problems["A half?"].solution) == ("\\frac{1}{2}", solutions["A half?"])
+    assert problems["Prove it."].answer == ""
 
 
 @needs_mirror

@@ -19,8 +19,8 @@ from offmodel.values import RL, RewardName
     ("wrong", "said"),
     [
         ({"group": 1}, "greater than or equal to 2"),
-        ({"snapshots": (2, 1)}, "different updates in order"),
-        ({"updates": 4, "snapshots": (2, 5)}, "up to 4"),
+        ({"snapshots": (2, 1)}, "different steps in order"),
+        ({"updates": 4, "snapshots": (2, 5)}, "beyond the 4 updates"),
         ({"snapshots": (0,)}, "greater than 0"),
         ({"temperature": 0}, "greater than 0"),
         ({"reward": "nice"}, "'number', 'formula' or 'format'"),

@@ -32,6 +32,12 @@ def test_wilson_agrees_with_scipy_at_another_level():
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
 
 
+def test_a_mean_of_means_weighs_groups_alike_whatever_their_size():
+    estimate = st.mean_of_means([[1, 0], [1] * 8], rng())
+    assert estimate.value == pytest.approx(0.75)
+    assert (estimate.low, estimate.high) == pytest.approx((0.5, 1.0))  # the pair alone varies: 0, 1/2 or 1
+
+
 @pytest.mark.parametrize(("b", "c", "p"), [(1, 7, 18 / 256), (0, 5, 2 / 32), (3, 3, 1.0), (0, 0, 1.0)])
 def test_mcnemar_counts_coin_tosses(b, c, p):
     assert st.mcnemar_exact(b, c) == pytest.approx(p)

@@ -136,8 +136,9 @@ def test_every_numbered_script_runs(made: Path, script: Path) -> None:
 def test_every_training_took_its_steps(made: Path) -> None:
     curves = {path.parent.name: pd.read_parquet(path) for path in made.glob("trained/*/training.parquet")}
     for name, curve in curves.items():
-        # 16 answers are two steps of 8; a repair has 8 answers
-        assert list(curve.step) == ([1] if name.count(".sft-") == 2 else [1, 2]), name
+        # 16 answers are two steps of 8, or four of 4 in the grid of 16; a repair has 8 answers
+        steps = {1} if name.count(".sft-") == 2 else {2, 4} if "-solutions-" in name else {2}
+        assert len(curve) in steps and list(curve.step) == list(range(1, len(curve) + 1)), name
 
 
 def test_a_prefill_of_no_tokens_gives_the_scores_without_one(made: Path) -> None:
@@ -173,6 +174,19 @@ def test_rl_is_scored_on_the_way(made: Path) -> None:
     updates = curves[curves["objective"] == "grpo"]
     assert len(updates) == 8 and updates.groupby(["start", "reward"])["step"].apply(list).map(len).eq(2).all()
     assert updates["reward_of_step"].between(0, 1).all()
+
+
+def test_training_on_solutions_is_scored_on_the_way_and_its_tokens_are_counted(made: Path) -> None:
+    items = _results(made, SCRIPTS_BY_NAME["16_dft"], "items.parquet")
+    trained = items[items["teacher"] == "solutions"]
+    assert sorted(trained[["arm", "step"]].dropna().drop_duplicates().values.tolist()) == [
+        ["dft", 1], ["dft", 2], ["sft", 1], ["sft", 2],
+    ]  # fmt: skip
+    assert set(trained.loc[trained["step"].isna(), "batch_size"]) == {4}
+    assert set(trained["objective"]) == {"sft", "dft"} and set(trained["sample"]) == {0, 1}
+    counted = _results(made, SCRIPTS_BY_NAME["16_dft"], "probabilities.parquet")
+    tokens = counted.groupby("arm")["tokens"].sum()
+    assert set(tokens.index) == {"untrained", "sft", "dft"} and tokens.nunique() == 1 and tokens.iloc[0] > 40
 
 
 def test_best_of_n_draws_samples(made: Path) -> None:

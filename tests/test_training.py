@@ -70,6 +70,24 @@ def test_the_schedule_is_the_one_asked_for(run: Run) -> None:
     assert curve["learning_rate"].tolist() == pytest.approx([0, 1e-2 / 3, 2e-2 / 3, 1e-2, 2e-2 / 3, 1e-2 / 3])
 
 
+def test_snapshots_are_the_ends_of_shorter_trainings(run: Run) -> None:
+    examples, training = random_examples(8), LORA.but(schedule="constant", warmup_ratio=0, epochs=2)
+    assert training.steps(8) == 4
+    long = run(examples, training.but(snapshots=(1, 2)))
+    short = run(examples, training.but(epochs=1))
+    assert_same_adapter(long / "snapshot-2", short)
+    with pytest.raises(AssertionError):
+        assert_same_adapter(long / "snapshot-1", short)
+    assert_same_adapter(long, run(examples, training))
+    with pytest.raises(RequestError, match=r"snapshots \[5\] go beyond the 4 steps"):
+        run(examples, training.but(snapshots=(5,)))
+
+
+def test_a_snapshot_of_full_weights_is_a_checkpoint(run: Run) -> None:
+    out = run(random_examples(4), LORA.but(method="full", snapshots=(1,)))
+    assert AutoModelForCausalLM.from_pretrained(out / "snapshot-1").dtype == torch.bfloat16
+
+
 def test_seed_and_objective_change_the_result(run: Run) -> None:
     examples = random_examples(8)
     reference = run(examples)

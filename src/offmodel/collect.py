@@ -8,6 +8,7 @@ import pandas as pd
 
 from offmodel.cells import Measurement
 from offmodel.evaluation.registry import TASKS
+from offmodel.math_training import token_bins
 from offmodel.recipes import Base, Completions, Mixture, Model, Reinforced, Scrambled, Snapshot, Trained
 from offmodel.store import Store
 from offmodel.study import Experiment, Reading
@@ -99,12 +100,7 @@ def read_answers(experiment: Experiment, readings: Sequence[Reading], store: Sto
             continue
         tokens = pd.read_parquet(store.folder(likelihood) / "tokens.parquet")
         columns = {
-            "experiment": experiment.name,
-            "reading": reading.name,
-            **reading.parameters,
-            "seed": reading.seed,
-            "reader": likelihood.model.student,
-            "writer": likelihood.writer,
+            **_read(experiment, reading),
             "key": tokens["key"],
             "tokens": [len(values) for values in tokens["logprobs"]],
             "logprob": [float(np.sum(values)) for values in tokens["logprobs"]],
@@ -112,6 +108,33 @@ def read_answers(experiment: Experiment, readings: Sequence[Reading], store: Sto
         }
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def token_probabilities(experiment: Experiment, readings: Sequence[Reading], store: Store) -> pd.DataFrame:
+    """How many of the tokens that were read have which probability, a row for each reading and bin.
+
+    Columns: experiment, reading, its parameters, seed, reader and writer as in `read_answers`, and those of
+    `math_training.token_bins`. Readings that are not finished are left out.
+    """
+    frames = []
+    for reading in readings:
+        if store.is_done(reading.likelihood):
+            tokens = pd.read_parquet(store.folder(reading.likelihood) / "tokens.parquet")
+            bins = token_bins([value for row in tokens["logprobs"] for value in row])
+            frames.append(bins.assign(**_read(experiment, reading)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _read(experiment: Experiment, reading: Reading) -> dict[str, Any]:
+    """What tells a reading from others."""
+    return {
+        "experiment": experiment.name,
+        "reading": reading.name,
+        **reading.parameters,
+        "seed": reading.seed,
+        "reader": reading.likelihood.model.student,
+        "writer": reading.likelihood.writer,
+    }
 
 
 def _home_logprobs(cell: Measurement, store: Store) -> dict[str, float]:
@@ -125,9 +148,10 @@ def _home_logprobs(cell: Measurement, store: Store) -> dict[str, float]:
 def _described(cell: Measurement) -> dict[str, Any]:
     """Student, teacher, objective and kind of weights, read off the recipe; the arm's own parameters after them."""
     made = cell.arm.model
+    whole = made.of if isinstance(made, Snapshot) else made
     described: dict[str, Any] = {"student": made.student, "teacher": None, "objective": None, "adapter": None}
-    if isinstance(made, Trained):
-        described |= {"teacher": made.teacher, "objective": made.training.objective, "adapter": made.training.method}
-    if isinstance(made, Reinforced | Snapshot):
+    if isinstance(whole, Trained):
+        described |= {"teacher": whole.teacher, "objective": whole.training.objective, "adapter": whole.training.method}
+    if isinstance(whole, Reinforced):
         described |= {"objective": "grpo", "adapter": "lora"}
     return described | cell.arm.parameters

@@ -60,6 +60,7 @@ class Reasoning(TrainingSize):
     temperature 1 to each problem of a benchmark, and 4 for offline RL.
 
     Attributes:
+        students: where others than the preset's are trained.
         problems, n: a key of `data.problems.PROBLEM_SOURCES`, and how many of its problems.
         objectives: those that are compared.
         snapshots: optimiser steps after which the student is scored as well, for accuracy against steps.
@@ -72,6 +73,7 @@ class Reasoning(TrainingSize):
     learning_rate: float = Field(default=5e-5, gt=0, lt=1)
     batch_size: int = Field(default=256, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    students: tuple[str, ...] = ()
     problems: str = "gsm8k_train"
     n: int = Field(default=7000, gt=0)
     objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("sft", "dft", "iw_sft", "asft")

@@ -1,8 +1,9 @@
 """What a study leaves when it ends: the tidy results, where they came from, the printed table, the figures.
 
 `items.parquet` and `scores.csv` (see `offmodel.results`), `answers.parquet` (what was answered, by arm, seed, task and
-item), `style.parquet` (see `offmodel.style`), `likelihoods.parquet` (see `offmodel.collect.read_answers`; where an
-experiment reads answers), `curves.parquet` (the trainings, step by step), `provenance.json`.
+item), `style.parquet` (see `offmodel.style`), `likelihoods.parquet` and `probabilities.parquet` (see
+`offmodel.collect.read_answers` and `token_probabilities`; where an experiment reads answers), `curves.parquet` (the
+trainings, step by step), `provenance.json`.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from offmodel.cells import Measurement, wanted
-from offmodel.collect import chat_answers, read_answers, training_curves
+from offmodel.collect import chat_answers, read_answers, token_probabilities, training_curves
 from offmodel.errors import RunError
 from offmodel.presets import Preset
 from offmodel.provenance import of_results
@@ -53,6 +54,7 @@ def write_report(
     likelihoods = read_answers(experiment, readings, store)
     if not likelihoods.empty:
         likelihoods.to_parquet(folder / "likelihoods.parquet", index=False)
+        token_probabilities(experiment, readings, store).to_parquet(folder / "probabilities.parquet", index=False)
     curves = training_curves(experiment, cells, store)
     if not curves.empty:
         curves.to_parquet(folder / "curves.parquet", index=False)

@@ -7,6 +7,7 @@ beside it. Nothing here touches global random state. Arguments outside their ran
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +78,19 @@ def mean_share(shares: ArrayLike, rng: Generator, level: float = 0.95, resamples
     if np.ptp(means) == 0:
         return wilson(float(means.sum()), len(means), level)
     return _percentile(float(means.mean()), _resampled_means(means[:, None], rng, resamples)[:, 0], level)
+
+
+def mean_of_means(
+    groups: Sequence[ArrayLike], rng: Generator, level: float = 0.95, resamples: int = RESAMPLES
+) -> Estimate:
+    """Mean over groups, such as benchmarks, of the mean of each, with its percentile-bootstrap interval.
+
+    Shapes (problems of the group,). Each group's problems are drawn anew, for the groups are fixed and their problems a
+    sample (stratified bootstrap: Davison & Hinkley 1997, §3.2).
+    """
+    columns = [_per_problem(group) for group in groups]
+    drawn = np.mean([_resampled_means(column, rng, resamples)[:, 0] for column in columns], axis=0)
+    return _percentile(float(np.mean([column.mean() for column in columns])), drawn, level)
 
 
 def ratio_of_sums(

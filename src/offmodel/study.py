@@ -35,18 +35,20 @@ class Study:
         Raises:
             RequestError: one is unknown, or can only teach.
         """
-        students = [self._model(alias) for alias in self.preset.students]
-        for student in students:
-            if (chat := MODELS[student.alias].chat) != "template":
-                how = {"in_context": "is a base model asked in context", "api": "is asked over the network"}[chat]
-                raise RequestError(f"{student.alias} {how}: it can teach, and cannot be a student")
-        return students
+        return [self._student(alias) for alias in self.preset.students]
 
     @property
     def pairs(self) -> list[tuple[Base, Base]]:
         """Every (student, teacher) of two different models."""
         teachers = [self._model(alias) for alias in self.preset.teachers]
         return [(student, teacher) for student in self.students for teacher in teachers if student != teacher]
+
+    def _student(self, alias: str) -> Base:
+        student = self._model(alias)
+        if (chat := MODELS[alias].chat) != "template":
+            how = {"in_context": "is a base model asked in context", "api": "is asked over the network"}[chat]
+            raise RequestError(f"{alias} {how}: it can teach, and cannot be a student")
+        return student
 
     def _model(self, alias: str) -> Base:
         for accepted in self.preset.weights:
@@ -83,6 +85,11 @@ class Study:
         """
         require_trl()
         return self._problems(self.preset.rl.problems, self.preset.rl.n)
+
+    @property
+    def reasoning_students(self) -> list[Base]:
+        """Those that are trained on maths problems: the preset's students, where it names no others for that."""
+        return [self._student(alias) for alias in self.preset.reasoning.students or self.preset.students]
 
     @cached_property
     def reasoning_problems(self) -> Prompts:

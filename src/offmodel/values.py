@@ -1,6 +1,7 @@
 """What recipes are made of: how answers are sampled, how students are trained, which prompts and problems there are."""
 
 import json
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -69,6 +70,10 @@ class TrainingSize(Value):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
+
+    def steps(self, examples: int) -> int:
+        """Optimiser steps that a training on so many examples takes; the last may be smaller."""
+        return math.ceil(max(round(examples * self.epochs), 1) / self.batch_size)
 
 
 def _in_order(steps: tuple[int, ...]) -> tuple[int, ...]:

@@ -56,6 +56,10 @@ CHECKPOINTS = (
         *("Qwen/Qwen2.5-1.5B-Instruct", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306"),
     ),
     _card(
+        *("qwen2.5-math-1.5b", "Qwen2.5-Math-1.5B", "Qwen2.5", 1_543_714_304, "Apache-2.0"),
+        *("Qwen/Qwen2.5-Math-1.5B", "4a83ca6e4526a4f2da3aa259ec36c259f66b2ab2"),
+    ),
+    _card(
         *("qwen2.5-3b", "Qwen2.5-3B-Instruct", "Qwen2.5", 3_085_938_688, "Qwen Research License"),
         *("Qwen/Qwen2.5-3B-Instruct", "aa8e72537993ba99e69dfaafa59ed015b17504d1"),
     ),

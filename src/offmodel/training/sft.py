@@ -5,7 +5,6 @@ of the examples, the learning curve, the rule for resuming) stands in `loop` and
 """
 
 import hashlib
-import math
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -90,7 +89,7 @@ class StudentTrainer:
         checkpoint = last_checkpoint(work, fingerprint)
         lengths = [len(example.input_ids) for example in examples]
         order = order_of_examples(lengths, training.epochs, training.batch_size, training.seed)
-        steps = math.ceil(len(order) / training.batch_size)
+        steps = training.steps(len(examples))
         if training.snapshots and training.snapshots[-1] > steps:
             raise RequestError(f"snapshots {list(training.snapshots)} go beyond the {steps} steps of this training")
         chosen = objective(training.objective, training.parameters)

@@ -1,0 +1,94 @@
+"""Students trained on solutions of maths problems (script 16): avg@k through the training, over a grid, and at its end.
+
+avg@k is the mean accuracy of k sampled answers to each problem, as the DFT paper reports it (arXiv 2508.05629).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offmodel import statistics
+from offmodel.results import BOOTSTRAP_SEED, UNTRAINED, by_item, grouped, is_floor, named
+
+READING = "training_set"
+BIN_EDGES = (0.0, 1e-4, 1e-3, 0.01, *(round(0.1 * k, 1) for k in range(1, 11)))
+"""Of the probability of a token: those of the DFT paper's figure."""
+
+AVERAGE = "average"
+_KEPT = [
+    "task", "task_title", "accuracy", "low", "high", "n", "seeds",
+    "difference", "difference_low", "difference_high",
+]  # fmt: skip
+_GRID = ["learning_rate", "batch_size"]
+
+
+def token_bins(logprobs: Sequence[float]) -> pd.DataFrame:
+    """How many tokens have a probability in each of the bins: low, high (the edges; low ≤ p < high, the last also 1),
+    tokens.
+
+    Args:
+        logprobs: of the tokens, in nats.
+    """
+    counts, _ = np.histogram(np.exp(np.asarray(logprobs, dtype=np.float64)).clip(0, 1), bins=np.asarray(BIN_EDGES))
+    return pd.DataFrame({"low": BIN_EDGES[:-1], "high": BIN_EDGES[1:], "tokens": counts})
+
+
+def progress(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row for each student, task, arm and step: `results.score_table`'s columns, untrained at step 0 before the
+    others; the floors and the grid are left out."""
+    table = scores[~scores["arm"].map(is_floor)].copy()
+    table["step"] = table["step"].where(table["arm"] != UNTRAINED, 0) if "step" in table else 0
+    return table[table["step"].notna()].astype({"step": int})
+
+
+def grid(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row for each student, arm, learning rate and batch size: accuracy, its mean over the `tasks` tasks."""
+    if not set(_GRID) <= set(scores.columns):
+        return pd.DataFrame(columns=["student", "arm", *_GRID, "accuracy", "tasks"])
+    tried = scores[scores["learning_rate"].notna()]
+    found = tried.groupby(["student", "arm", *_GRID], sort=False)["accuracy"].agg(accuracy="mean", tasks="size")
+    return found.reset_index()
+
+
+def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row for each student, arm at its last step, and task, and one for the mean over its tasks (task "average").
+
+    Columns: student, arm, step, task, task_title, samples (k), and accuracy, low, high, n, seeds and difference,
+    difference_low, difference_high from untrained as in the score table, `results.score_table` of the items. The
+    intervals of a mean over tasks: 95 %, bootstrap over the problems of each (`statistics.mean_of_means`).
+    """
+    table = progress(scores)
+    keys = ["experiment", "student", "arm"]
+    last = table[table["step"] == table.groupby(keys)["step"].transform("max")]
+    answered = items.assign(step=items.get("step", np.nan))
+    rows: list[dict[str, Any]] = []
+    for values, own in grouped(last, keys):
+        made = _of(answered, dict(zip(keys, values, strict=True)))
+        made = made[made["step"] == own["step"].iloc[0]] if values[-1] != UNTRAINED else made
+        samples = int(made["sample"].nunique())
+        about = {"student": values[1], "arm": values[2], "step": int(own["step"].iloc[0]), "samples": samples}
+        rows += [about | {name: row[name] for name in _KEPT} for _, row in own.iterrows()]
+        if len(own) > 1:
+            control = _of(answered, dict(zip(keys, [*values[:2], UNTRAINED], strict=True)))
+            rows.append(about | _average(made, None if values[2] == UNTRAINED else control))
+    return pd.DataFrame(rows, columns=["student", "arm", "step", "samples", *_KEPT])
+
+
+def _average(made: pd.DataFrame, control: pd.DataFrame | None) -> dict[str, Any]:
+    """The row of the mean over tasks."""
+    by_task = {task: by_item(group).mean(axis=1) for task, group in grouped(made, ["task"])}
+    row: dict[str, Any] = {"task": AVERAGE, "task_title": AVERAGE, "seeds": int(made["seed"].nunique())}
+    row["n"] = sum(len(scores) for scores in by_task.values())
+    mean = statistics.mean_of_means(list(by_task.values()), np.random.default_rng(BOOTSTRAP_SEED))
+    row |= dict(zip(["accuracy", "low", "high"], mean, strict=True))
+    if control is not None:
+        before = {task: by_item(group).mean(axis=1) for task, group in grouped(control, ["task"])}
+        changes = [scores - before[task] for task, scores in by_task.items()]
+        row |= named("difference", statistics.mean_of_means(changes, np.random.default_rng(BOOTSTRAP_SEED)))
+    return row
+
+
+def _of(table: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
+    return table[np.logical_and.reduce([table[name] == value for name, value in wanted.items()])]

@@ -1,0 +1,125 @@
+"""Training on solutions: its tables by hand, and F12, F13 and T2 against them."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from fixture_items import arm_rows, tiny_items
+from test_objectives_compared import no_text_leaves_or_overlaps
+
+from analysis.figures_dft import f12_convergence, f13_probabilities, markdown_t2
+from analysis.load import NothingToDrawError, Results
+from offmodel import statistics
+from offmodel.math_training import BIN_EDGES, final_table, grid, progress, token_bins
+from offmodel.results import score_table
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 400)
+
+
+def by_hand(grid_too: bool = True) -> pd.DataFrame:
+    """Two answers to each of four sums and two squares. Untrained: 25 % and 50 %; DFT at step 4: 75 % and 50 %."""
+    right = {
+        ("untrained", None): {"sums": ("1000", "1000"), "squares": ("10", "10")},
+        ("sft", 2): {"sums": ("1000", "0000"), "squares": ("00", "00")},
+        ("sft", 4): {"sums": ("1000", "1000"), "squares": ("00", "10")},
+        ("dft", 2): {"sums": ("1100", "1100"), "squares": ("10", "10")},
+        ("dft", 4): {"sums": ("1110", "1110"), "squares": ("10", "01")},
+    }
+    rows = []
+    for (arm, step), tasks in right.items():
+        for task, samples in tasks.items():
+            for sample, correct in enumerate(samples):
+                about = {"experiment": "16_dft", "task": task, "task_title": task.title(), "sample": sample}
+                rows += arm_rows(arm, correct, **about, step=step, learning_rate=None, batch_size=None)
+    for rate, batch, correct in [(1e-3, 8, "1110"), (1e-4, 8, "1100"), (1e-3, 32, "0000")] if grid_too else ():
+        for task, answers in [("sums", correct), ("squares", correct[:2])]:
+            for sample in (0, 1):
+                about = {"experiment": "16_dft", "task": task, "task_title": task.title(), "sample": sample}
+                rows += arm_rows("dft", answers, **about, step=None, learning_rate=rate, batch_size=batch)
+    return tiny_items(rows)
+
+
+def counted(arm: str, *probabilities: float) -> pd.DataFrame:
+    bins = token_bins([math.log(p) for p in probabilities])
+    return bins.assign(experiment="16_dft", reading="training_set", reader="small", writer="solutions", arm=arm, seed=0)
+
+
+@pytest.fixture
+def plain() -> Results:
+    items = by_hand()
+    read = [counted("untrained", 0.05, 0.5, 0.95, 0.95), counted("dft", 0.00005, 0.95, 0.95, 0.95)]
+    return Results(items, score_table(items), probabilities=pd.concat(read))
+
+
+def test_every_token_falls_into_one_bin_and_certainty_into_the_last():
+    bins = token_bins([math.log(p) for p in (5e-5, 1e-4, 0.05, 0.1, 0.95)] + [0.0, -1000.0])
+    assert bins["tokens"].sum() == 7
+    assert bins.set_index("low")["tokens"].to_dict() == dict.fromkeys(BIN_EDGES[:-1], 0) | {
+        0.0: 2, 1e-4: 1, 0.01: 1, 0.1: 1, 0.9: 2,
+    }  # fmt: skip
+
+
+def test_progress_starts_with_the_untrained_and_leaves_the_grid_out():
+    table = progress(score_table(by_hand()))
+    sums = table[table["task"] == "sums"]
+    assert list(zip(sums["arm"], sums["step"], sums["accuracy"], strict=True)) == [
+        ("untrained", 0, 0.25), ("sft", 2, 0.125), ("sft", 4, 0.25), ("dft", 2, 0.5), ("dft", 4, 0.75),
+    ]  # fmt: skip
+
+
+def test_the_grid_is_a_mean_over_tasks():
+    table = grid(score_table(by_hand()))
+    assert list(table["accuracy"]) == [0.5 * (0.75 + 1), 0.5 * (0.5 + 1), 0.0]
+    assert (table["tasks"] == 2).all() and list(table["batch_size"]) == [8, 8, 32]
+    assert grid(score_table(by_hand()).drop(columns="learning_rate")).empty
+
+
+def test_the_final_table_is_of_the_last_steps_and_averages_tasks_not_problems():
+    items = by_hand()
+    table = final_table(items, score_table(items)).set_index(["arm", "task"])
+    assert table.loc[("dft", "average"), "accuracy"] == pytest.approx((0.75 + 0.5) / 2)  # by problem: 8 of 12
+    assert table.loc[("dft", "average"), "difference"] == pytest.approx(0.25)  # +50 and +0 points
+    assert (table["samples"] == 2).all() and (table.xs("dft")["step"] == 4).all()
+    assert table.loc[("dft", "average"), "n"] == 6
+    # SFT changes one square, by a half: its mean over two squares is 0, -1/4 or -1/2, and the average half of that
+    low, high = table.loc[("sft", "average"), ["difference_low", "difference_high"]]
+    assert (low, high) == pytest.approx((-0.25, 0.0))
+    assert math.isnan(table.loc[("untrained", "average"), "difference"])
+
+
+def test_the_convergence_is_drawn_step_by_step(plain: Results):
+    figure = f12_convergence(plain)
+    lines = {str(line.get_gid()): line for line in figure.axes[0].lines}
+    assert list(lines["steps-dft"].get_ydata()) == [50, 75]
+    assert np.allclose(np.asarray(lines["steps-dft"].get_xdata(), dtype=float), [2, 4], atol=0.1)
+    drawn = {str(line.get_gid()): line for ax in figure.axes for line in ax.lines}
+    assert list(drawn["grid-dft-8"].get_ydata()) == [75, 87.5]
+    no_text_leaves_or_overlaps(figure)
+    without_grid = by_hand(grid_too=False)
+    assert len(f12_convergence(Results(without_grid, score_table(without_grid))).axes) == 2
+
+
+def test_the_histogram_shows_shares_and_leaves_none_out(plain: Results):
+    figure = f13_probabilities(plain)
+    lines = {str(line.get_gid()): np.asarray(line.get_ydata(), dtype=float) for line in figure.axes[0].lines}
+    assert lines["share-untrained"][-1] == 50 and lines["share-dft"][-1] == 75
+    assert lines["share-dft"][0] == 25 and np.isnan(lines["share-untrained"][0])
+    no_text_leaves_or_overlaps(figure)
+
+
+def test_t2_shows_avg_at_k_with_intervals(plain: Results):
+    lines = markdown_t2(plain).splitlines()
+    assert lines[0] == "| student | objective | steps | Sums, avg@2 | Squares, avg@2 | average, avg@2 |"
+    assert lines[-1].startswith("| small | DFT | 4 | 75.0 [") and len(lines) == 5
+
+
+def test_without_training_there_is_nothing_to_draw(plain: Results):
+    items = plain.items[plain.items["arm"] == "untrained"]
+    untrained = Results(items, score_table(items))
+    for draw in (f12_convergence, f13_probabilities, markdown_t2):
+        with pytest.raises(NothingToDrawError):
+            draw(untrained)
