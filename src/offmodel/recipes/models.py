@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from offmodel.recipes.recipe import Recipe
-from offmodel.values import RL, Decoding, Framing, Prompts, Task, Training, not_given
+from offmodel.values import DPO, RL, Decoding, Framing, Prompts, Task, Training, not_given
 
 if TYPE_CHECKING:
-    from offmodel.recipes import Completions, Data, Likelihood, Model, Scores
+    from offmodel.recipes import Completions, Data, Likelihood, Model, Preferences, Scores
 
 
 class _Model(Recipe):
@@ -34,6 +34,9 @@ class _Model(Recipe):
 
     def reinforce(self, problems: Prompts, rl: RL) -> "Reinforced":
         return Reinforced(start=self, problems=problems, rl=rl)  # type: ignore[arg-type]
+
+    def prefer(self, pairs: "Preferences", dpo: DPO) -> "Preferred":
+        return Preferred(start=self, data=pairs, dpo=dpo)  # type: ignore[arg-type]
 
     def likelihood(self, of: "Completions | Scores", n: int, framing: Framing | None = None) -> "Likelihood":
         from offmodel.recipes.readings import Likelihood
@@ -125,6 +128,28 @@ class Reinforced(_Changed):
         return self if update == self.rl.updates else Snapshot(of=self, step=update)
 
 
+class Preferred(_Changed):
+    """A model trained with DPO to prefer the chosen answers to the rejected ones, starting from another model, which
+    is the reference too."""
+
+    kind: Literal["preferred"] = "preferred"
+    version: Literal[1] = 1
+    data: "Preferences"
+    dpo: DPO
+
+    @property
+    def label(self) -> str:
+        return f"{self.start.label}.dpo-{self.teacher}"
+
+    @property
+    def teacher(self) -> str:
+        """Who wrote the answers."""
+        return self.data.teacher
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return (*self.start.served_from, self.data)
+
+
 class Snapshot(_Model):
     """A model as it was on the way; its weights are kept beside those that `of` ended with, so it is no artefact."""
 
@@ -180,4 +205,4 @@ class Scripted(_Model):
         return self.behaviour if self.of is None else self.of.student
 
 
-WithWeights = Base | Trained | Reinforced | Snapshot
+WithWeights = Base | Trained | Reinforced | Preferred | Snapshot
