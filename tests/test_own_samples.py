@@ -9,7 +9,7 @@ import pytest
 from offmodel.builders import COMPLETIONS, PREFERENCES, Workshop
 from offmodel.data.problems import load_problems, problem_revision
 from offmodel.data.prompts import load_prompts
-from offmodel.errors import RunError
+from offmodel.errors import RequestError, RunError
 from offmodel.presets import load_preset
 from offmodel.provenance import of_results
 from offmodel.recipes import Accepted, Base, Completions, Preferences
@@ -144,3 +144,9 @@ def test_a_study_draws_under_seeds_that_no_other_seed_has() -> None:
     assert {(one.decoding.temperature, one.decoding.max_tokens) for of in drawn for one in of} == {(1, 128)}
     assert len({one.id for of in drawn for one in of}) == 12
     assert drawn[0] == studies[0].preferences(studies[0].students[0]).of
+
+
+def test_without_trl_a_study_with_dpo_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offmodel.training.rl.TRL", "0.0.0")
+    with pytest.raises(RequestError, match="install the extra `rl`"):
+        _ = Study(load_preset("pocket"), 0).dpo

@@ -37,7 +37,7 @@ def test_wrong_settings(wrong: dict, said: str) -> None:
     [
         ({"beta": 0}, "greater than 0"),
         ({"beta": 11}, "less than or equal to 10"),
-        ({"method": "full"}, "the adapter switched off"),
+        ({"method": "full"}, "should be 'lora'"),
     ],
 )
 def test_wrong_settings_of_dpo(wrong: dict, said: str) -> None:

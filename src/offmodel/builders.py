@@ -243,8 +243,7 @@ class Workshop:
             verdicts.append([])
             for first in range(0, len(table), chunk):
                 key, part = f"{number}/{chunk}/{first}", slice(first, first + chunk)
-                told = journal.get(key)
-                progress(len(answers[part]), 0 if told else int(table["answer_tokens"][part].sum()))
+                told, tokens = journal.get(key), 0
                 if told is None:
                     judged = judge(REWARDS[recipe.reward], table["answer"].tolist()[part], answers[part])
                     told = [
@@ -252,6 +251,8 @@ class Workshop:
                         for one, answer in zip(judged, answers[part], strict=True)
                     ]
                     journal.put(key, told)
+                    tokens = int(table["answer_tokens"][part].sum())
+                progress(len(told), tokens)
                 verdicts[-1] += told
         progress.close()
         flat = [verdict for of_sample in verdicts for verdict in of_sample]

@@ -115,7 +115,7 @@ class Study:
         return Accepted(of=self._samples(student), reward=self.preset.reasoning.reward)
 
     def preferences(self, student: Model) -> Preferences:
-        """Right answers beside wrong ones, of the same."""
+        """Pairs of these that are right with those that are wrong."""
         return Preferences(of=self._samples(student), reward=self.preset.reasoning.reward, seed=self.seed)
 
     def _samples(self, student: Model) -> tuple[Completions, ...]:

@@ -122,15 +122,10 @@ class DPOSize(TrainingSize):
             DPO paper's.
     """
 
+    method: Literal["lora"] = "lora"  # type: ignore[assignment]  # the reference is the adapter switched off
     learning_rate: float = Field(default=1e-5, gt=0, lt=1)
     batch_size: int = Field(default=128, gt=0)
     beta: float = Field(default=0.1, gt=0, le=10)
-
-    @model_validator(mode="after")
-    def _keeps_its_reference(self) -> Self:
-        if self.method == "full":
-            raise ValueError("DPO's reference is the adapter switched off, and full weights have none: use lora")
-        return self
 
 
 class DPO(DPOSize):
