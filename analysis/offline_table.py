@@ -1,6 +1,8 @@
 """T3: does the student gain more from its own answers by DFT than by other offline RL? The numbers are
 `offmodel.offline_compared`'s."""
 
+from typing import Any
+
 import pandas as pd
 
 from analysis.load import NothingToDrawError, Results
@@ -18,8 +20,8 @@ def t3_offline_rl(results: Results) -> str:
     table = offline_table(results.items, results.scores, results.curves)
     if (table["arm"] == UNTRAINED).all():
         raise NothingToDrawError("no student was trained on its own answers to problems")
-    published = table["published"].notna().any()
-    columns = ["avg@k % [95 %]", "change, points [95 %]", "tokens", "sampled, 1,000 tokens", "trained, 1,000 tokens"]
+    published = bool(table["published"].notna().any())
+    columns = ["avg@k % [95 %]", "change, points [95 %]", "tokens", "sampled", "trained"]
     columns += ["published %"] if published else []
     lines = [f"| task | student | arm | {' | '.join(columns)} |", "|---|---|---|" + "---:|" * len(columns)]
     for row in table.to_dict("records"):
@@ -30,14 +32,14 @@ def t3_offline_rl(results: Results) -> str:
     return "\n".join([*lines, "", _legend(int(table["seeds"].max()), published)])
 
 
-def _cells(row: dict[str, float]) -> list[str]:
+def _cells(row: dict[Any, Any]) -> list[str]:
     interval = f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
     change = [_number(100 * row[name], "+.1f") for name in ("change", "change_low", "change_high")]
     return [
         f"{100 * row['accuracy']:.1f} {interval}",
         f"{change[0]} [{change[1]}, {change[2]}]" if change[0] else "",
         f"{row['response_tokens']:.0f}",
-        *(_number(row[name] / 1000, ",.0f") for name in ("sampled_tokens", "trained_tokens")),
+        *(_number(row[name], ",.0f") for name in ("sampled_tokens", "trained_tokens")),
     ]
 
 
@@ -51,8 +53,8 @@ def _legend(seeds: int, published: bool) -> str:
         "bootstrap over problems",
         "change: from untrained, paired by problem",
         "tokens: mean length of an answer",
-        "sampled: the student's own answers that were drawn for the training, wrong ones included",
-        "trained: what it learned from, prompts included, each as often as it was",
+        "sampled: tokens of its own answers that the student drew for the training, wrong ones included",
+        "trained: tokens that it learned from, prompts included",
     ]
     if published:
         parts.append("published: arXiv 2508.05629, where student, problems and k are the same and weights were full")

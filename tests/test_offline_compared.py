@@ -92,13 +92,13 @@ def results(**made: Any) -> Results:
 def test_the_markdown_by_hand() -> None:
     shown = results(arms=["untrained", "offline_dft"])
     header, rule, untrained, trained, _, legend = t3_offline_rl(shown).split("\n")
-    assert header.endswith("| sampled, 1,000 tokens | trained, 1,000 tokens |") and "published" not in legend
+    assert header.endswith("| sampled | trained |") and "published" not in legend
     assert len({line.count("|") for line in (header, rule, untrained, trained)}) == 1
     row = offline_table(shown.items, shown.scores, shown.curves).iloc[1]
     assert trained.startswith(f"| GSM8K, n = 20, k = 4 | small | offline DFT | {100 * row['accuracy']:.1f} [")
-    assert f"| {100 * row['change']:+.1f} [" in trained and trained.endswith("| 10 | 50 | 20 |")
+    assert f"| {100 * row['change']:+.1f} [" in trained and trained.endswith("| 10 | 50,000 | 20,000 |")
     assert untrained.endswith(" |  | 10 |  |  |")
-    assert "one seed" not in legend and "1 seed," in legend
+    assert "n problems, 1 seed, 95 %" in legend
 
 
 def test_published_numbers_are_shown_where_there_are_any() -> None:

@@ -15,6 +15,7 @@ from offmodel.recipes import (
     Completions,
     Mixture,
     Model,
+    Preferences,
     Preferred,
     Reinforced,
     Scrambled,
@@ -104,11 +105,10 @@ def training_curves(experiment: Experiment, cells: Sequence[Measurement], store:
 
 def _drawn_tokens(model: Trained | Reinforced | Preferred, store: Store) -> int | None:
     """Tokens of the samples that a model's data were chosen from; None where it has no such data, or they are gone."""
-    if isinstance(model, Reinforced) or (isinstance(model, Trained) and not isinstance(model.data, Accepted)):
+    data = None if isinstance(model, Reinforced) else model.data
+    if not isinstance(data, Accepted | Preferences) or not all(map(store.is_done, data.of)):
         return None
-    folders = [store.folder(one) for one in model.data.of if store.is_done(one)]
-    if len(folders) < len(model.data.of):
-        return None
+    folders = [store.folder(one) for one in data.of]
     return sum(int(pd.read_parquet(folder / "completions.parquet")["answer_tokens"].sum()) for folder in folders)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pandas as pd
 
 from offmodel.evaluation.registry import TASKS
-from offmodel.results import UNTRAINED
+from offmodel.results import UNTRAINED, grouped
 
 ARMS: Final = [UNTRAINED, "dpo", "rft", "grpo", "offline_dft", "offline_iw_sft"]  # the order of the paper's table
 
@@ -39,27 +39,27 @@ def offline_table(items: pd.DataFrame, scores: pd.DataFrame, curves: pd.DataFram
             arm changed full weights as there; else null.
     """
     rows: list[dict[str, Any]] = []
-    samples = items.groupby(["experiment", "student", "task", "arm"])["sample"].nunique()
-    for (experiment, student, task), own in scores.groupby(["experiment", "student", "task"], sort=False):
+    for _, own in grouped(scores, ["experiment", "student", "task"]):
         for arm in ARMS:
             for score in own[own["arm"] == arm].to_dict("records"):
                 row = {name: score[name] for name in COLUMNS if name in score}
                 row |= {name: score[there] for name, there in _CHANGE.items()}
-                row["samples"] = int(samples[experiment, student, task, arm])
+                row["samples"] = int(_of_arm(items, row, "task")["sample"].nunique())
                 row["published"] = _published(row, score["adapter"])
-                rows.append(row | _tokens(curves, experiment, student, arm))
+                rows.append(row | (_tokens(_of_arm(curves, row)) if curves is not None else {}))
     numbers = [*_CHANGE, "sampled_tokens", "trained_tokens", "published"]
     return pd.DataFrame(rows, columns=COLUMNS).astype({name: float for name in numbers})
 
 
-def _tokens(curves: pd.DataFrame | None, experiment: str, student: str, arm: str) -> dict[str, float]:
-    if curves is None:
-        return {}
-    own = curves[(curves["experiment"] == experiment) & (curves["student"] == student) & (curves["arm"] == arm)]
-    if own.empty:
-        return {}
-    sums = own.reindex(columns=["seed", "sampled_tokens", "tokens"]).groupby("seed").sum(min_count=1).mean()
-    return {"sampled_tokens": float(sums["sampled_tokens"]), "trained_tokens": float(sums["tokens"])}
+def _of_arm(table: pd.DataFrame, row: dict[str, Any], *more: str) -> pd.DataFrame:
+    for name in ("experiment", "student", "arm", *more):
+        table = table[table[name] == row[name]]
+    return table
+
+
+def _tokens(curve: pd.DataFrame) -> dict[str, float]:
+    by_seed = curve.reindex(columns=["seed", "sampled_tokens", "tokens"]).groupby("seed").sum(min_count=1)
+    return {"sampled_tokens": by_seed["sampled_tokens"].mean(), "trained_tokens": by_seed["tokens"].mean()}
 
 
 def _published(row: dict[str, Any], adapter: str | None) -> float | None:

@@ -29,7 +29,7 @@ PROMPT_TOKENS = 60
 # Interpreter, libraries and weights of one worker, in seconds on two CPU cores.
 WORKER_START = 30
 # One answer compared by math-verify, in seconds.
-FORMULA_SECONDS = 0.02
+FORMULA_SECONDS = 0.01
 # One answer of a provider, in seconds, when several are asked for at once: a guess.
 API_SECONDS = 1
 
