@@ -14,14 +14,15 @@ OBJECTIVES = {"rft": "sft", "offline_dft": "dft", "offline_iw_sft": "iw_sft"}
 
 @experiment(number=17, figures=["T3"], tasks=["math500", "olympiads", "gsm8k", "arithmetic"])
 def arms(study):
-    for student in study.students:
+    for student in study.reasoning_students:
         yield "untrained", study.often(student)
         for name, objective in OBJECTIVES.items():
             training = study.reasoning.but(objective=objective)
             yield name, study.often(student.train(study.accepted(student), training))
         yield "dpo", study.often(student.prefer(study.preferences(student), study.dpo))
         if study.preset.reasoning.online:
-            yield "grpo", study.often(student.reinforce(study.problems, study.rl()))
+            online = student.reinforce(study.reasoning_problems, study.rl(study.preset.reasoning.reward))
+            yield "grpo", study.often(online)
 
 
 if __name__ == "__main__":

@@ -198,7 +198,8 @@ class Workshop:
         train_grpo(
             start,
             self._loaded.chat(recipe.start),
-            load_problems(recipe.problems, self._settings.data),
+            # a source may have problems whose answer cannot be read off their solution
+            [problem for problem in load_problems(recipe.problems, self._settings.data) if problem.answer],
             recipe.rl,
             out,
             scratch,
