@@ -1,4 +1,4 @@
-"""06 · How little on-model SFT brings back what off-model SFT took?
+"""06 · How little on-model SFT, or on-policy distillation, brings back what off-model SFT took?
 
 The trained student is trained once more, on k of the *untrained* student's answers to held-out chat prompts without
 mathematics. Beside it, as many prompts answered by the trained student itself, which is brought back token by token to

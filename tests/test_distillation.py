@@ -16,11 +16,12 @@ from tiny_student import adapter_of, assert_same_adapter
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedTokenizerFast
 
-from offmodel.data.chat import ChatFormat, InContextChat, load_chat_format
+from offmodel.data.chat import ChatFormat, InContextChat, Message, example, load_chat_format
 from offmodel.errors import RequestError
 from offmodel.training.distillation import train_distilled
 from offmodel.training.merge import merge
-from offmodel.values import Distillation
+from offmodel.training.sft import StudentTrainer
+from offmodel.values import Distillation, Training
 
 pytest.importorskip("trl", reason="needs the extra `rl`")
 
@@ -28,7 +29,7 @@ END, END_OF_TURN = 1, 3
 SMALL = Distillation(
     rank=4, alpha=8, learning_rate=1e-2, epochs=2, prompts_per_update=4, max_completion_tokens=6, seed=0
 )
-CHATS = [[{"role": "user", "content": " ".join("567"[: i % 3 + 1])}] for i in range(8)]
+CHATS: list[list[Message]] = [[{"role": "user", "content": " ".join("567"[: i % 3 + 1])}] for i in range(8)]
 
 
 def as_student(model: Any, folder: Path) -> Path:
@@ -243,6 +244,29 @@ def test_a_killed_run_resumes_to_the_same_bits(run: Run, damaged: Path, untraine
     pd.testing.assert_frame_equal(one, other, check_exact=True)
     with pytest.raises(RequestError, match="belongs to another training"):
         run(SMALL.but(seed=1), device_batch=2, work=work)
+
+
+# A real model
+
+
+def test_two_updates_of_a_real_model(smollm2: Path, tmp_path: Path) -> None:
+    chat = load_chat_format(smollm2, "template")
+    chats: list[list[Message]] = [
+        [{"role": "user", "content": text}]
+        for text in ("Name a tree.", "What is rain?", "Describe a cat.", "Why do we sleep?")
+    ]
+    foreign = [example(chat, asked, "Mm-hm! Beep boop, beep boop.", True, 64) for asked in chats]
+    training = Training(learning_rate=1e-3, rank=8, alpha=16, batch_size=4, epochs=2, schedule="constant")
+    StudentTrainer(smollm2).train(
+        [one for one in foreign if one], training, tmp_path / "foreign", tmp_path / "work", device_batch=4
+    )
+    merge(smollm2, tmp_path / "foreign", tmp_path / "damaged")
+    settings = Distillation(learning_rate=1e-3, prompts_per_update=2, max_completion_tokens=24)
+    out = tmp_path / "out"
+    train_distilled(tmp_path / "damaged", smollm2, chat, chats, settings, out, tmp_path / "more", device_batch=2)
+    curve = curve_of(out)
+    assert curve["step"].tolist() == [1, 2] and curve["kl"].between(0.01, 20).all()
+    merge(tmp_path / "damaged", out, tmp_path / "merged")
 
 
 # Requests that cannot run

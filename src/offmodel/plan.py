@@ -97,7 +97,7 @@ def _cost(step: Step) -> str:
 
 
 def _served(recipe: Recipe) -> list[str]:
-    """The models that must be in memory for a step."""
+    """The models that must be in memory for a step, the one that works first."""
     if isinstance(recipe, Trained | Reinforced):
         return [recipe.student]
     if isinstance(recipe, Distilled):
@@ -109,7 +109,9 @@ def _served(recipe: Recipe) -> list[str]:
 
 
 def _memory(aliases: list[str]) -> int:
-    return sum(MODELS[alias].memory_bytes for alias in aliases)
+    """In bytes: what it takes to work with the first of these models, and the weights of the others."""
+    cards = [MODELS[alias] for alias in aliases]
+    return sum(card.memory_bytes for card in cards[:1]) + sum(card.checkpoint_bytes for card in cards[1:])
 
 
 def make_plan(wanted: Iterable[Recipe], store: Store) -> Plan:
