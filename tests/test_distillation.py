@@ -105,7 +105,8 @@ def constant(tiny: Path, folder: Path, probabilities: dict[int, float]) -> Path:
         for name, weight in model.named_parameters():
             if "norm" not in name and name != "lm_head.weight":
                 weight.fill_(float("embed" in name))
-        weight = model.get_output_embeddings().weight
+        head: Any = model.get_output_embeddings()
+        weight = head.weight
         weight.fill_(-40 / weight.shape[1])  # e^-40: as good as never
         for token, probability in probabilities.items():
             weight[token] = math.log(probability) / weight.shape[1]
