@@ -9,7 +9,7 @@ import pandas as pd
 from offmodel.cells import Measurement
 from offmodel.evaluation.registry import TASKS
 from offmodel.math_training import token_bins
-from offmodel.recipes import Base, Completions, Mixture, Model, Reinforced, Scrambled, Snapshot, Trained
+from offmodel.recipes import Base, Completions, Distilled, Mixture, Model, Reinforced, Scrambled, Snapshot, Trained
 from offmodel.store import Store
 from offmodel.study import Experiment, Reading
 
@@ -74,12 +74,13 @@ def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:
 
 def training_curves(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
     """One row for each arm, seed and step of its last training: the arm's columns as in `collect`, and those of
-    `training.parquet` (`training.sft`, `training.grpo`), with `_of_step` after a name that is the arm's parameter."""
+    `training.parquet` (`training.sft`, `training.grpo`, `training.distillation`), with `_of_step` after a name that is
+    the arm's parameter."""
     frames: dict[str, pd.DataFrame] = {}
     for cell in cells:
         model, arm = cell.arm.model, cell.arm
         key = f"{arm.name} {arm.seed} {arm.parameters} {model.id}"
-        if key in frames or not isinstance(model, Trained | Reinforced) or not store.is_done(model):
+        if key in frames or not isinstance(model, Trained | Reinforced | Distilled) or not store.is_done(model):
             continue
         curve = pd.read_parquet(store.folder(model) / "training.parquet")
         curve = curve.rename(columns={name: f"{name}_of_step" for name in arm.parameters})
@@ -154,4 +155,6 @@ def _described(cell: Measurement) -> dict[str, Any]:
         described |= {"teacher": whole.teacher, "objective": whole.training.objective, "adapter": whole.training.method}
     if isinstance(whole, Reinforced):
         described |= {"objective": "grpo", "adapter": "lora"}
+    if isinstance(made, Distilled):
+        described |= {"teacher": made.teacher, "objective": "reverse_kl", "adapter": "lora"}
     return described | cell.arm.parameters

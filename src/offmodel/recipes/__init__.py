@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from offmodel.recipes.data import Completions, Mixture, Scrambled, Solutions
-from offmodel.recipes.models import Base, Reinforced, Scripted, Snapshot, Trained, WithWeights
+from offmodel.recipes.models import Base, Distilled, Reinforced, Scripted, Snapshot, Trained, WithWeights
 from offmodel.recipes.readings import Likelihood, Prefill, Scores
 from offmodel.recipes.recipe import Recipe
 
@@ -19,6 +19,7 @@ __all__ = [
     "Base",
     "Completions",
     "Data",
+    "Distilled",
     "Likelihood",
     "Mixture",
     "Model",
@@ -42,7 +43,10 @@ AnyRecipe = Annotated[
     Field(discriminator="kind"),
 ]
 
-for _recipe in (Trained, Reinforced, Snapshot, Scripted, Completions, Scrambled, Mixture, Prefill, Scores, Likelihood):
+for _recipe in (
+    *(Trained, Reinforced, Distilled, Snapshot, Scripted),
+    *(Completions, Scrambled, Mixture, Prefill, Scores, Likelihood),
+):
     _recipe.model_rebuild(_types_namespace=globals())
 
 _any_recipe: TypeAdapter[AnyRecipe] = TypeAdapter(AnyRecipe)
