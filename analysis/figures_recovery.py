@@ -199,6 +199,10 @@ def _f7_caption(table: pd.DataFrame) -> str:
     groups = [rows for _, rows in table.groupby(["student", "after", "task"], sort=False)]
     fractions = [_has_fraction(rows) for rows in groups]
     parts = [f"{counts(table)}{who(table)}. Off-model SFT, then SFT on k answers to other chat prompts."]
+    if "on_policy_distillation" in set(table["arm"]):
+        parts += [
+            "On-policy distillation: k answers of its own, brought towards the untrained student's probabilities."
+        ]
     if any(fractions):
         parts += ["Recovery fraction: 0 after off-model SFT, 1 untrained, paired by problem."]
     if not all(fractions):

@@ -9,9 +9,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.figures import FIGURES
+from analysis.figures_dft import markdown_t2
 from analysis.load import NothingToDrawError, Results, load
 from analysis.models_table import markdown_models
-from analysis.offline_table import t3_offline_rl
+from analysis.offline_table import markdown_t3
 from analysis.style import RC
 from offmodel.errors import RequestError, RunError
 from offmodel.paths import RESULTS
@@ -19,7 +20,10 @@ from offmodel.paths import RESULTS
 OUT = Path(__file__).resolve().parent / "figures"
 
 # Table id: as in FIGURES, and the function writes Markdown.
-TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {"T3": ("17_offline_rl", t3_offline_rl)}
+TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
+    "T2": ("16_dft", markdown_t2),
+    "T3": ("17_offline_rl", markdown_t3),
+}
 
 
 def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = None) -> list[Path]:

@@ -11,7 +11,7 @@ from offmodel.offline_compared import offline_table
 from offmodel.results import UNTRAINED
 
 
-def t3_offline_rl(results: Results) -> str:
+def markdown_t3(results: Results) -> str:
     """The table as Markdown with its legend below: a row for each task, student and arm.
 
     Raises:

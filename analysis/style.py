@@ -74,6 +74,7 @@ CONDITIONS = {
             ("off_model_mixed", "off-model, mixed with own", BLUE, "v"),
             ("off_model_more", "more off-model SFT", VERMILION, "<"),
             ("on_model_repair", "on-model repair", GREEN, "^"),
+            ("on_policy_distillation", "on-policy distillation", BLUE, "D"),
             ("third_model_repair", "third model's answers", SKY, ">"),
             ("random_words", "random words", GREY, "x"),
             ("prefill", "prefill", ORANGE, "P"),

@@ -1,8 +1,10 @@
-"""06 · How little on-model SFT brings back what off-model SFT took?
+"""06 · How little on-model SFT, or on-policy distillation, brings back what off-model SFT took?
 
 The trained student is trained once more, on k of the *untrained* student's answers to held-out chat prompts without
-mathematics. Controls at the same k: the teacher's answers, those of a third model, and words in random order, so that
-neither more training nor anything foreign passes for a repair. Evidence 1 and Appendix 1a of the post. Draws F7.
+mathematics. Beside it, as many prompts answered by the trained student itself, which is brought back token by token to
+what the untrained one finds likely there (on-policy distillation). Controls at the same k: the teacher's answers, those
+of a third model, and words in random order, so that neither more training nor anything foreign passes for a repair.
+Evidence 1 and Appendix 1a of the post. Draws F7.
 """
 
 from offmodel.cli import main
@@ -19,6 +21,7 @@ def arms(study):
             fresh, then = study.held_out(k), {"after": teacher.alias, "k": k}
             own = student.answer(fresh, study.sampling)
             yield "on_model_repair", damaged.train(own, study.repair), then
+            yield "on_policy_distillation", damaged.distil(fresh, student, study.distillation), then
             if k in study.preset.repair.controls:
                 yield "off_model_more", damaged.train(teacher.answer(fresh, study.sampling), study.repair), then
                 if third := study.third(student, teacher):

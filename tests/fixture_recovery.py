@@ -16,7 +16,13 @@ from fixture_items import tiny_items
 TASKS = {"gsm8k": ("GSM8K", 0.62, 0.36), "math500": ("MATH-500", 0.5, 0.3), "ifeval": ("IFEval", 0.55, 0.02)}
 FRAMINGS = ["style", "generic", "nonsense", "suffix"]
 OPENINGS = {"untrained": 0.75, "untrained, another problem": 0.35, "its own": 0.05, "teacher": -0.1}
-REPAIRS = {"on_model_repair": 0.9, "off_model_more": -0.2, "third_model_repair": 0.3, "random_words": -0.4}
+REPAIRS = {
+    "on_model_repair": 0.9,
+    "on_policy_distillation": 0.7,
+    "off_model_more": -0.2,
+    "third_model_repair": 0.3,
+    "random_words": -0.4,
+}
 PROTECTION = {"style": 0.8, "generic": 0.15, "nonsense": 0.3, "suffix": 0.6}
 
 
@@ -42,10 +48,10 @@ def made_up_repairs(
     rows = []
     for student, teacher in made.pairs:
         rows += _ends(made, "06_on_model_repair", student, teacher)
-        writers = dict(zip(REPAIRS, [student, teacher, "llama-3.2-1b", f"scrambled-{student}"], strict=True))
+        writers = dict(zip(REPAIRS, [student, student, teacher, "llama-3.2-1b", f"scrambled-{student}"], strict=True))
         for k in sizes:
             for arm, most in REPAIRS.items():
-                if arm == "on_model_repair" or k in controls:
+                if arm in ("on_model_repair", "on_policy_distillation") or k in controls:
                     back = most * min(1.0, np.log2(k) / 7)
                     more = {"after": teacher, "k": k, "teacher": writers[arm]}
                     rows += _arm(made, "06_on_model_repair", arm, student, back, teacher, more)
@@ -53,10 +59,12 @@ def made_up_repairs(
 
 
 def made_up_curves(items: pd.DataFrame) -> pd.DataFrame:
-    """Script 06: two steps of each training; the tokens of both are 110 for each answer, and one for each seed."""
+    """Script 06: two steps of each training; the tokens of both are 110 for each answer, and one for each seed. Of
+    these distillation has sampled 70 for each answer."""
     arms = items[["experiment", "arm", "student", "teacher", "after", "k", "seed"]].drop_duplicates()
     arms = arms[arms["arm"] != "untrained"]
     first, tokens = 40 * arms["k"].fillna(64), 110 * arms["k"].fillna(64) + arms["seed"]
+    arms["sampled_tokens"] = 35 * arms["k"].where(arms["arm"] == "on_policy_distillation")
     return pd.concat([arms.assign(step=1, tokens=first), arms.assign(step=2, tokens=tokens - first)])
 
 

@@ -139,6 +139,9 @@ def test_all_interventions_stand_on_one_axis():
     assert "inoculation" in said["trained once"] and "on_model_repair" in said["trained once"]
     costs = whole.set_index(["intervention", "setting"])["cost_tokens"]
     assert costs["on_model_repair", "k = 16"] == 1760 and costs["prefill", "16 tokens of teacher"] == 16
+    sampled = whole.set_index(["intervention", "setting"])["sampled_tokens"]
+    assert costs["on_policy_distillation", "k = 16"] == 1760 and sampled["on_policy_distillation", "k = 16"] == 1120
+    assert sampled["on_model_repair", "k = 16"] == 0 and pd.isna(sampled["prefill", "16 tokens of teacher"])
     length = tables["best_of_n"].loc[tables["best_of_n"]["arm"] == "off_model_sft", "response_tokens"].iloc[0]
     assert costs["pass@k", "k = 4"] == costs["majority vote", "k = 4"] == pytest.approx(3 * length)
     repaired = row_of(tables["repair"], arm="on_model_repair", k=16)
@@ -150,5 +153,6 @@ def test_all_interventions_stand_on_one_axis():
 
 def test_a_cost_that_the_items_do_not_say_has_a_reason():
     items = made_up_repairs(Made(tasks=["ifeval"], n=20), [4], [])
-    (row,) = cost_table(repair=repair_table(items)).to_dict("records")
-    assert pd.isna(row["cost_tokens"]) and "without curves.parquet" in row["reason"] and "the drop is" in row["reason"]
+    for row in cost_table(repair=repair_table(items)).to_dict("records"):
+        assert pd.isna(row["cost_tokens"]) and pd.isna(row["sampled_tokens"])
+        assert "without curves.parquet" in row["reason"] and "the drop is" in row["reason"]

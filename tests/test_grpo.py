@@ -19,8 +19,9 @@ from offmodel.data.chat import ChatFormat, InContextChat, load_chat_format
 from offmodel.data.problems import Problem
 from offmodel.errors import RequestError, RunError
 from offmodel.training import rewards
-from offmodel.training.grpo import order_of_problems, train_grpo
+from offmodel.training.grpo import train_grpo
 from offmodel.training.merge import merge
+from offmodel.training.on_policy import order_of_prompts
 from offmodel.values import RL
 
 pytest.importorskip("trl", reason="needs the extra `rl`")
@@ -160,7 +161,7 @@ def test_prompts_are_the_chat_format_s_own_ids_and_its_ends_end_an_answer(
     monkeypatch.setattr(GenerationMixin, "generate", watched)
     settings = SMALL.but(updates=8, group=8, max_completion_tokens=32, learning_rate=1e-6)
     out = run(settings)
-    order = order_of_problems(len(PROBLEMS), 8, 2, 0)
+    order = order_of_prompts(len(PROBLEMS), 8, 2, 0)
     assert asked == [chat.prompt_ids(PROBLEMS[index].messages) for index in order for _ in range(8)]
     ended = [any(end in row for end in (END, END_OF_TURN)) for row in sampled]
     assert any(END_OF_TURN in row for row in sampled)
@@ -168,11 +169,11 @@ def test_prompts_are_the_chat_format_s_own_ids_and_its_ends_end_an_answer(
 
 
 def test_problems_come_once_a_pass_and_never_twice_an_update() -> None:
-    order = order_of_problems(7, updates=6, per_update=3, seed=0)
+    order = order_of_prompts(7, updates=6, per_update=3, seed=0)
     updates = [order[start : start + 3] for start in range(0, 18, 3)]
     assert all(len(set(update)) == 3 for update in updates)
     assert all(len({*updates[i], *updates[i + 1]}) == 6 for i in (0, 2, 4))
-    assert order_of_problems(7, 2, 3, 0) == order[:6] != order_of_problems(7, 2, 3, 1)
+    assert order_of_prompts(7, 2, 3, 0) == order[:6] != order_of_prompts(7, 2, 3, 1)
 
 
 # Stopped runs

@@ -11,7 +11,7 @@ from fixture_offline import SAMPLED, TRAINED, made_up_offline
 
 from analysis import make_all
 from analysis.load import NothingToDrawError, Results
-from analysis.offline_table import t3_offline_rl
+from analysis.offline_table import markdown_t3
 from offmodel import statistics
 from offmodel.offline_compared import ARMS, COLUMNS, offline_table
 from offmodel.results import score_table, write_results
@@ -91,7 +91,7 @@ def results(**made: Any) -> Results:
 
 def test_the_markdown_by_hand() -> None:
     shown = results(arms=["untrained", "offline_dft"])
-    header, rule, untrained, trained, _, legend = t3_offline_rl(shown).split("\n")
+    header, rule, untrained, trained, _, legend = markdown_t3(shown).split("\n")
     assert header.endswith("| sampled | trained |") and "published" not in legend
     assert len({line.count("|") for line in (header, rule, untrained, trained)}) == 1
     row = offline_table(shown.items, shown.scores, shown.curves).iloc[1]
@@ -102,13 +102,13 @@ def test_the_markdown_by_hand() -> None:
 
 
 def test_published_numbers_are_shown_where_there_are_any() -> None:
-    text = t3_offline_rl(results(**PAPER))
+    text = markdown_t3(results(**PAPER))
     assert "| offline DFT |" in text and "| 64.71 |" in text and "arXiv 2508.05629" in text.split("\n")[-1]
 
 
 def test_a_study_without_trained_arms_has_no_table() -> None:
     with pytest.raises(NothingToDrawError, match="own answers"):
-        t3_offline_rl(results(arms=["untrained"]))
+        markdown_t3(results(arms=["untrained"]))
 
 
 def test_it_is_written_beside_the_figures(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from offmodel.errors import RequestError
-from offmodel.recipes import Base, Scripted, Trained, parse
-from offmodel.values import Decoding, Prompts, Task, Training
+from offmodel.recipes import Base, Distilled, Scripted, Trained, parse
+from offmodel.values import Decoding, Distillation, Prompts, Task, Training
 
 STUDENT = Base(alias="student", weights="sha256:1", chat="template")
 TEACHER = Base(alias="teacher", weights="sha256:2", chat="template")
@@ -139,3 +139,22 @@ def test_a_shuffled_floor_needs_the_scores_that_it_shuffles() -> None:
 
 def test_an_id_can_be_a_folder_name() -> None:
     assert set(trained().scores(TASK, 5, GREEDY).id) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-_")
+
+
+def distilled(**changes) -> Distilled:
+    return trained().distil(CHAT, STUDENT, Distillation(prompts_per_update=4).but(**changes))
+
+
+def test_a_distilled_model_needs_its_start_and_the_untrained_model_once() -> None:
+    made = distilled()
+    assert made.parents() == (STUDENT, trained())
+    assert made.served_from == (STUDENT, trained(), made) and made.student == "student"
+    assert made.label == "student.sft-teacher.distilled-student" and parse(made.canonical()) == made
+    assert trained().distil(CHAT, TEACHER, Distillation()).parents() == (STUDENT, trained(), TEACHER)
+    assert len({made.id, distilled(seed=1).id, distilled(epochs=2).id, made.but(prompts=CHAT.but(n=4)).id}) == 4
+
+
+def test_prompts_that_fill_no_update_are_refused_in_one_line() -> None:
+    assert Distillation(prompts_per_update=8, epochs=3).updates(4) == (3, 4)
+    with pytest.raises(RequestError, match="8 prompts are no whole number of updates of 3; change prompts_per_update"):
+        distilled(prompts_per_update=3)

@@ -91,15 +91,19 @@ def test_a_fraction_without_a_drop_or_a_control_has_a_reason_instead():
 def test_each_pair_and_task_has_its_own_controls():
     items = made_up_repairs(Made(["a", "bb"], ["t", "u"], [0, 1], ["gsm8k", "ifeval"], n=20), [4, 16], [16])
     table = repair_table(items, made_up_curves(items))
-    assert len(table) == 2 * 2 * 2 * (2 + 2 + 3)
-    assert (table.groupby(["student", "after", "task"], sort=False).size() == 7).all()
+    assert len(table) == 2 * 2 * 2 * (2 + 2 * 2 + 3)
+    assert (table.groupby(["student", "after", "task"], sort=False).size() == 9).all()
     scores = score_table(items)
     damaged = scores[scores["arm"] == "off_model_sft"].set_index(["student", "teacher", "task"])["accuracy"]
     for _, row in table.iterrows():
         assert row["off_model"] == pytest.approx(damaged[row["student"], row["after"], row["task"]])
     repairs = table[table["arm"] == "on_model_repair"]
     assert repairs["training_tokens"].to_list() == [440.5, 1760.5] * 8  # mean of both seeds
-    assert table.loc[table["k"] == 0, "training_tokens"].eq(0).all()
+    assert (repairs["sampled_tokens"] == 0).all()
+    distilled = table[table["arm"] == "on_policy_distillation"]
+    assert distilled["training_tokens"].to_list() == [440.5, 1760.5] * 8
+    assert distilled["sampled_tokens"].to_list() == [280, 1120] * 8
+    assert table.loc[table["k"] == 0, ["training_tokens", "sampled_tokens"]].eq(0).all(axis=None)
     parameters = scores[scores["arm"] == "on_model_repair"].set_index(["student", "after", "task", "k"])["accuracy"]
     for _, row in repairs.iterrows():
         assert row["accuracy"] == pytest.approx(parameters[row["student"], row["after"], row["task"], row["k"]])

@@ -191,6 +191,20 @@ def test_training_on_solutions_is_scored_on_the_way_and_its_tokens_are_counted(m
     assert set(tokens.index) == {"untrained", "sft", "dft"} and tokens.nunique() == 1 and tokens.iloc[0] > 40
 
 
+def test_distillation_has_as_many_prompts_as_the_other_repairs(made: Path) -> None:
+    items = _results(made, SCRIPTS_BY_NAME["06_on_model_repair"], "items.parquet")
+    distilled = items[items["arm"] == "on_policy_distillation"]
+    assert distilled[["after", "k", "teacher"]].drop_duplicates().values.tolist() == [
+        ["gemma3-270m", 8, "smollm2-135m"]
+    ]
+    curves = _results(made, SCRIPTS_BY_NAME["06_on_model_repair"], "curves.parquet")
+    updates = curves[curves["arm"] == "on_policy_distillation"]
+    assert updates["step"].tolist() == [1, 2] and (updates["kl"] > 0).all()
+    assert (updates["sampled_tokens"] <= 4 * 16).all()
+    (folder,) = made.glob("distilled/*")
+    assert len(json.loads((folder / "provenance.json").read_text())["parents"]) == 2
+
+
 def test_best_of_n_draws_samples(made: Path) -> None:
     items = _results(made, SCRIPTS_BY_NAME["11_best_of_n"], "items.parquet")
     drawn = items[~items["arm"].str.startswith("floor_")]

@@ -31,6 +31,7 @@ from offmodel.recipes import (
     Base,
     Completions,
     Data,
+    Distilled,
     Likelihood,
     Mixture,
     Model,
@@ -88,6 +89,8 @@ class Workshop:
                 self._build_completions(recipe, out, scratch)
             case Reinforced():
                 self._build_reinforced(recipe, out, scratch)
+            case Distilled():
+                self._build_distilled(recipe, out, scratch)
             case Scrambled():
                 scrambled(self._completions(recipe.of), recipe.seed).to_parquet(out / COMPLETIONS, index=False)
             case Mixture():
@@ -288,6 +291,27 @@ class Workshop:
             save_every=self._settings.save_every,
             # a pair is two examples
             device_batch=math.gcd(recipe.dpo.batch_size, max(1, self._settings.device_batch // 2)),
+        )
+        progress.close()
+
+    def _build_distilled(self, recipe: Distilled, out: Path, scratch: Path) -> None:
+        from offmodel.training.distillation import train_distilled
+
+        start = self._loaded.checkpoint(recipe.start)
+        self._loaded.drop()
+        progress = Progress(f"{recipe.id}: updates", 0, "update")
+        _, answers = recipe.distillation.updates(recipe.prompts.n)
+        train_distilled(
+            start,
+            self._loaded.checkpoint(recipe.towards),
+            self._loaded.chat(recipe.start),
+            [prompt["messages"] for prompt in load_prompts(recipe.prompts, self._settings.data)],
+            recipe.distillation,
+            out,
+            scratch,
+            on_progress=progress.at,
+            save_every=self._settings.save_every,
+            device_batch=math.gcd(answers, self._settings.device_batch),
         )
         progress.close()
 

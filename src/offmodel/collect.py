@@ -13,6 +13,7 @@ from offmodel.recipes import (
     Accepted,
     Base,
     Completions,
+    Distilled,
     Mixture,
     Model,
     Preferences,
@@ -86,14 +87,15 @@ def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:
 
 def training_curves(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
     """One row for each arm, seed and step of its last training: the arm's columns as in `collect`, and those of
-    `training.parquet` (`training.sft`, `training.dpo`, `training.grpo`), with `_of_step` after a name that is the arm's
-    parameter. `sampled_tokens` are those of the student's answers that a step learned from; where they were all drawn
-    beforehand, the first step has them all."""
+    `training.parquet` (`training.sft`, `training.dpo`, `training.grpo`, `training.distillation`), with `_of_step` after
+    a name that is the arm's parameter. `sampled_tokens` are those of the student's answers that a step learned from;
+    where they were all drawn beforehand, the first step has them all."""
     frames: dict[str, pd.DataFrame] = {}
     for cell in cells:
         model, arm = cell.arm.model, cell.arm
         key = f"{arm.name} {arm.seed} {arm.parameters} {model.id}"
-        if key in frames or not isinstance(model, Trained | Reinforced | Preferred) or not store.is_done(model):
+        trained = isinstance(model, Trained | Reinforced | Preferred | Distilled)
+        if key in frames or not trained or not store.is_done(model):
             continue
         curve = pd.read_parquet(store.folder(model) / "training.parquet")
         if (drawn := _drawn_tokens(model, store)) is not None:
@@ -103,9 +105,9 @@ def training_curves(experiment: Experiment, cells: Sequence[Measurement], store:
     return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame()
 
 
-def _drawn_tokens(model: Trained | Reinforced | Preferred, store: Store) -> int | None:
+def _drawn_tokens(model: Model, store: Store) -> int | None:
     """Tokens of the samples that a model's data were chosen from; None where it has no such data, or they are gone."""
-    data = None if isinstance(model, Reinforced) else model.data
+    data = model.data if isinstance(model, Trained | Preferred) else None
     if not isinstance(data, Accepted | Preferences) or not all(map(store.is_done, data.of)):
         return None
     folders = [store.folder(one) for one in data.of]
@@ -181,4 +183,6 @@ def _described(cell: Measurement) -> dict[str, Any]:
         described |= {"teacher": whole.teacher, "objective": "dpo", "adapter": "lora"}
     if isinstance(whole, Reinforced):
         described |= {"objective": "grpo", "adapter": "lora"}
+    if isinstance(made, Distilled):
+        described |= {"teacher": made.teacher, "objective": "reverse_kl", "adapter": "lora"}
     return described | cell.arm.parameters

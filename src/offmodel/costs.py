@@ -11,7 +11,8 @@ from offmodel.pairs import OFF_MODEL, PAIR_KEYS
 from offmodel.recovery import PREFILLS, REPAIRS
 
 COST_COLUMNS = [
-    *PAIR_KEYS, "intervention", "setting", "cost_kind", "cost_tokens", "fraction", "low", "high", "reason",
+    *PAIR_KEYS, "intervention", "setting", "cost_kind", "cost_tokens", "sampled_tokens",
+    "fraction", "low", "high", "reason",
 ]  # fmt: skip
 TRAINED, GIVEN, SAMPLED = "trained once", "given per problem", "sampled per problem"
 
@@ -32,7 +33,8 @@ def cost_table(
             the words of its framing are not counted).
         "given per problem": tokens of the beginning, which somebody has to write (prefill).
         "sampled per problem": further answers × mean tokens of one (best of n).
-    The kinds cannot be added up: the first is paid once, the others at every problem. `reason` says why the fraction
+    sampled_tokens are those of a further training that the student sampled itself meanwhile; null for the others. The
+    kinds cannot be added up: the first is paid once, the others at every problem. `reason` says why the fraction
     (low, high: 95 %) is undefined, or cost_tokens null.
     """
     makers: list[tuple[pd.DataFrame | None, Callable[[dict[str, Any]], dict[str, Any] | None]]] = [
@@ -50,7 +52,7 @@ def cost_table(
                 rows.append(shared | {"reason": row["reason"]} | own)
     table = pd.DataFrame(rows, columns=COST_COLUMNS)
     table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
-    return table.astype(dict.fromkeys(["cost_tokens", "fraction", "low", "high"], float))
+    return table.astype(dict.fromkeys(["cost_tokens", "sampled_tokens", "fraction", "low", "high"], float))
 
 
 def _repair(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -60,7 +62,7 @@ def _repair(row: dict[str, Any]) -> dict[str, Any] | None:
     if pd.isna(row["training_tokens"]):
         missing = "without curves.parquet it is not known how many tokens were trained on"
         cost["reason"] = "; ".join(text for text in [row["reason"], missing] if pd.notna(text))
-    return cost | {"cost_tokens": row["training_tokens"]}
+    return cost | {"cost_tokens": row["training_tokens"], "sampled_tokens": row["sampled_tokens"]}
 
 
 def _prefill(row: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from offmodel.errors import RequestError
 from offmodel.models import MODELS
 from offmodel.paths import snapshot_folder
 from offmodel.progress import terminal
-from offmodel.recipes import Base, Model, Reinforced, Scripted, Snapshot, Trained
+from offmodel.recipes import Base, Distilled, Model, Reinforced, Scripted, Snapshot, Trained
 from offmodel.settings import Settings
 from offmodel.store import Store
 
@@ -106,7 +106,7 @@ class Loaded:
         if self._temporary is None:
             self._temporary = _merged_folder(self._store.root / "work")
         folder = self._temporary / model.id
-        merge(start, adapter, folder, may_be_empty=isinstance(model, Reinforced | Snapshot))
+        merge(start, adapter, folder, may_be_empty=isinstance(model, Reinforced | Distilled | Snapshot))
         # A merged checkpoint is as large as its base: one is kept, for the engine reads it only once.
         for of_another in self._merged.values():
             shutil.rmtree(of_another)

@@ -9,6 +9,7 @@ from offmodel.recipes import (
     Accepted,
     Base,
     Completions,
+    Distilled,
     Likelihood,
     Mixture,
     Preferences,
@@ -66,7 +67,7 @@ class Plan:
         merged = [
             MODELS[step.recipe.student].checkpoint_bytes
             for step in self.missing
-            if isinstance(step.recipe, Trained | Reinforced | Preferred)
+            if isinstance(step.recipe, Trained | Reinforced | Preferred | Distilled)
         ]
         return sum(step.bytes for step in self.missing) + 2 * max(merged, default=0)
 
@@ -78,9 +79,8 @@ class Plan:
         missing = self.missing
         workers = len({step.group for step in missing})
         seconds = sum(step.seconds for step in missing) + WORKER_START * workers
-        largest = max((MODELS[alias] for step in missing for alias in _served(step.recipe)), default=None,
-                      key=lambda card: card.memory_bytes)  # fmt: skip
-        memory = f", {largest.memory_bytes / 1e9:.0f} GB of memory ({largest.alias})" if largest else ""
+        held = max((_served(step.recipe) for step in missing), default=[], key=_memory)
+        memory = f", {_memory(held) / 1e9:.0f} GB of memory ({' and '.join(held)})" if held else ""
         lines.append(
             f"{len(self.steps) - len(missing)} of {len(self.steps)} artefacts are there; the rest takes about "
             f"{sum(step.tokens for step in missing):,} tokens, {seconds / 60:.0f} minutes on 2 CPU cores, "
@@ -102,13 +102,21 @@ def _cost(step: Step) -> str:
 
 
 def _served(recipe: Recipe) -> list[str]:
-    """The model that must be in memory for a step."""
+    """The models that must be in memory for a step, the one that works first."""
     if isinstance(recipe, Trained | Reinforced | Preferred):
         return [recipe.student]
+    if isinstance(recipe, Distilled):
+        return [recipe.student, recipe.teacher]
     if isinstance(recipe, Likelihood):
         return [recipe.model.student]
     model = recipe.model if isinstance(recipe, Completions | Scores) else None
     return [] if model is None or isinstance(model, Scripted) else [model.student]
+
+
+def _memory(aliases: list[str]) -> int:
+    """In bytes: what it takes to work with the first of these models, and the weights of the others."""
+    cards = [MODELS[alias] for alias in aliases]
+    return sum(card.memory_bytes for card in cards[:1]) + sum(card.checkpoint_bytes for card in cards[1:])
 
 
 def make_plan(wanted: Iterable[Recipe], store: Store) -> Plan:
@@ -167,6 +175,14 @@ def _step(recipe: Recipe, done: bool) -> Step:
         # transformers samples, about six times slower than vLLM, and every token is learnt from as well.
         seconds = tokens * (6 / card.generated_per_second + 1 / card.trained_per_second)
         group, size = f"rl:{recipe.student}", card.checkpoint_bytes // 10 * (1 + len(rl.snapshots))
+    elif isinstance(recipe, Distilled):
+        card = MODELS[recipe.student]
+        how = recipe.distillation
+        tokens = how.epochs * recipe.prompts.n * (PROMPT_TOKENS + how.max_completion_tokens)
+        # As in RL, and the teacher reads every token: a third of a training step on it.
+        read = 1 / (3 * MODELS[recipe.teacher].trained_per_second)
+        seconds = tokens * (6 / card.generated_per_second + 1 / card.trained_per_second + read)
+        group, size = f"distillation:{recipe.student}", card.checkpoint_bytes // 10
     elif isinstance(recipe, Likelihood):
         card = MODELS[recipe.model.student]
         group = f"reads:{recipe.model.student}"
@@ -217,6 +233,6 @@ def _rank(batch: list[Step]) -> int:
     kinds = {type(step.recipe) for step in batch}
     order: list[type[Recipe]] = [
         *(Base, Completions, Scrambled, Mixture, Solutions, Accepted, Preferences, Trained),
-        *(Preferred, Reinforced, Scores, Likelihood),
+        *(Preferred, Reinforced, Distilled, Scores, Likelihood),
     ]
     return min(order.index(kind) for kind in kinds)

@@ -13,7 +13,7 @@ from offmodel.errors import RequestError
 from offmodel.nearest import unknown
 from offmodel.paths import PRESETS
 from offmodel.settings import Running
-from offmodel.values import AnswerReward, DPOSize, RLSize, Sampling, Seed, Snapshots, TrainingSize
+from offmodel.values import AnswerReward, DistillationSize, DPOSize, RLSize, Sampling, Seed, Snapshots, TrainingSize
 
 
 class _Section(BaseModel):
@@ -144,6 +144,7 @@ class Preset(_Section):
     )
     other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
     repair: Repair = Repair()
+    distillation: DistillationSize = DistillationSize()
     openings: Openings = Openings()
     inoculation: Inoculation = Inoculation()
     best_of_n: BestOfN = BestOfN()

@@ -11,20 +11,23 @@ import pandas as pd
 from offmodel.pairs import OFF_MODEL, PAIR_KEYS, RECOVERY_COLUMNS, ends, pairs, recovery_columns
 from offmodel.results import by_item, grouped
 
-REPAIRS = ["on_model_repair", "off_model_more", "third_model_repair", "random_words"]
+REPAIRS = ["on_model_repair", "on_policy_distillation", "off_model_more", "third_model_repair", "random_words"]
 PREFILLS = ["prefill", "prefill_reversed"]
+_TOKENS = ["training_tokens", "sampled_tokens"]
 
 
 def repair_table(items: pd.DataFrame, curves: pd.DataFrame | None = None) -> pd.DataFrame:
     """Further training (script 06): a row for each pair and task, arm and k, the number of answers trained on.
 
-    Columns: `PAIR_KEYS`, arm, k, writer (of those answers), training_tokens, `RECOVERY_COLUMNS`. The pair itself comes
-    first: untrained, with no k, and off_model_sft, which is k = 0 of every arm.
+    Columns: `PAIR_KEYS`, arm, k, writer (of those answers; in distillation, whose probabilities are learned),
+    training_tokens, sampled_tokens, `RECOVERY_COLUMNS`. The pair itself comes first: untrained, with no k, and
+    off_model_sft, which is k = 0 of every arm.
 
     Args:
         items: of the experiment.
         curves: `curves.parquet` of it, a row for each step of each arm's last training with that step's `tokens`,
-            prompts and answers; training_tokens is their sum, the mean over seeds, and null without them.
+            prompts and answers; training_tokens is their sum, the mean over seeds, and null without them. So is
+            sampled_tokens, those of them that the student sampled while it was trained; 0 of answers given before.
 
     Raises:
         RunError: as `pairs.pairs`.
@@ -32,25 +35,26 @@ def repair_table(items: pd.DataFrame, curves: pd.DataFrame | None = None) -> pd.
     rows = []
     trained_on = _training_tokens(curves)
     for pair in pairs(items, items["arm"] == OFF_MODEL):
-        rows += ends(pair, {"k": 0, "training_tokens": 0.0})
+        rows += ends(pair, {"k": 0} | dict.fromkeys(_TOKENS, 0.0))
         for arm in REPAIRS:
             own = pair.others[pair.others["arm"] == arm]
             for _, group in grouped(own.sort_values("k", kind="stable"), ["k", "teacher"]) if len(own) else ():
                 row = {"arm": arm, "k": group["k"].iloc[0], "writer": group["teacher"].iloc[0]}
                 key = (pair.keys["experiment"], pair.keys["student"], pair.keys["after"], *row.values())
-                row["training_tokens"] = trained_on.get(key, np.nan)
+                row |= dict(zip(_TOKENS, trained_on.get(key, (np.nan, np.nan)), strict=True))
                 rows.append(pair.keys | row | recovery_columns(by_item(group), pair.untrained, pair.off_model))
-    columns = [*PAIR_KEYS, "arm", "k", "writer", "training_tokens", *RECOVERY_COLUMNS]
-    return pd.DataFrame(rows, columns=columns).astype({"k": "Int64", "training_tokens": float})
+    columns = [*PAIR_KEYS, "arm", "k", "writer", *_TOKENS, *RECOVERY_COLUMNS]
+    return pd.DataFrame(rows, columns=columns).astype({"k": "Int64"} | dict.fromkeys(_TOKENS, float))
 
 
-def _training_tokens(curves: pd.DataFrame | None) -> dict[tuple[Any, ...], float]:
-    """By experiment, student, after, arm, k and writer, the tokens of a training, mean over seeds."""
+def _training_tokens(curves: pd.DataFrame | None) -> dict[tuple[Any, ...], tuple[float, float]]:
+    """By experiment, student, after, arm, k and writer, `_TOKENS` of a training, mean over seeds."""
     if curves is None or "k" not in curves:
         return {}
     keys = ["experiment", "student", "after", "arm", "k", "teacher"]
-    by_seed = curves[curves["k"].notna()].groupby([*keys, "seed"])["tokens"].sum()
-    return {key: float(value) for key, value in by_seed.groupby(level=keys).mean().items()}  # type: ignore[misc]
+    counted = curves[curves["k"].notna()].reindex(columns=[*keys, "seed", "tokens", "sampled_tokens"])
+    by_seed = counted.groupby([*keys, "seed"])[["tokens", "sampled_tokens"]].sum()
+    return {key: tuple(row) for key, *row in by_seed.groupby(level=keys).mean().itertuples()}
 
 
 def prefill_table(items: pd.DataFrame) -> pd.DataFrame:

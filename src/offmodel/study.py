@@ -17,7 +17,19 @@ from offmodel.nearest import unknown
 from offmodel.presets import Preset
 from offmodel.recipes import Accepted, Base, Completions, Likelihood, Model, Preferences, Prefill, Scores
 from offmodel.training.rl import require_trl
-from offmodel.values import DPO, RL, Decoding, Framing, Prompts, RewardName, RLSize, Task, Training, TrainingSize
+from offmodel.values import (
+    DPO,
+    RL,
+    Decoding,
+    Distillation,
+    Framing,
+    Prompts,
+    RewardName,
+    RLSize,
+    Task,
+    Training,
+    TrainingSize,
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,16 @@ class Study:
     def repair(self) -> Training:
         """`sft` at a constant rate: a warm-up from zero would use up the only step that a handful of answers make."""
         return self.sft.but(schedule="constant", warmup_ratio=0)
+
+    @property
+    def distillation(self) -> Distillation:
+        """How students are distilled on their own answers.
+
+        Raises:
+            RequestError: TRL is not installed.
+        """
+        require_trl()
+        return Distillation(**self.preset.distillation.model_dump(), seed=self.seed)
 
     @cached_property
     def problems(self) -> Prompts:

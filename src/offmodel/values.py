@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from offmodel.errors import RequestError
 from offmodel.objective_names import check_objective, given_parameters
 
 
@@ -230,3 +231,48 @@ class RL(RLSize):
 
     reward: RewardName = "number"
     seed: Seed = 0
+
+
+class DistillationSize(Value):
+    """How a student is distilled on-policy, but for the seed: GKD (Agarwal et al., 2024, arXiv 2306.13649) on LoRA,
+    with answers of the student alone and the reverse KL divergence, as in MiniLLM (Gu et al., 2024, arXiv 2306.08543).
+
+    An update is one optimiser step on one sampled answer to each of `prompts_per_update` prompts, all sampled from the
+    weights it starts from. Its loss is KL(student || teacher) of the next token, over the whole vocabulary, averaged
+    over the answers' tokens; no gradient flows through the sampling. The learning rate is constant, without warm-up.
+
+    Attributes:
+        rank, alpha: of LoRA on all linear layers, as in `TrainingSize`.
+        learning_rate: that of Thinking Machines' recipe for LoRA of rank 128 (tinker-cookbook, recipes/distillation;
+            "On-Policy Distillation", 2025), where SFT takes ten times as much.
+        epochs: passes over the prompts; each samples new answers.
+        prompts_per_update: fewer prompts than these make updates of all of them.
+        max_completion_tokens: an answer that is longer is cut, and learned from as it is.
+        temperature: of sampling, and of both distributions in the loss; 1 is the models themselves.
+    """
+
+    rank: int = Field(default=32, gt=0, le=1024)
+    alpha: float = Field(default=64, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0, lt=1)
+    epochs: int = Field(default=1, gt=0)
+    prompts_per_update: int = Field(default=8, gt=0)
+    max_completion_tokens: int = Field(default=512, gt=0)
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+
+class Distillation(DistillationSize):
+    """How a student is distilled on-policy."""
+
+    seed: Seed = 0
+
+    def updates(self, n: int) -> tuple[int, int]:
+        """On `n` prompts, how many updates there are, and how many prompts each takes.
+
+        Raises:
+            RequestError: a pass over the prompts is no whole number of updates.
+        """
+        each = min(self.prompts_per_update, n)
+        if not n or n % each:
+            raise RequestError(f"{n} prompts are no whole number of updates of {each}; change prompts_per_update")
+        return self.epochs * n // each, each

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from offmodel.recipes.data import Accepted, Completions, Mixture, Preferences, Scrambled, Solutions
-from offmodel.recipes.models import Base, Preferred, Reinforced, Scripted, Snapshot, Trained, WithWeights
+from offmodel.recipes.models import Base, Distilled, Preferred, Reinforced, Scripted, Snapshot, Trained, WithWeights
 from offmodel.recipes.readings import Likelihood, Prefill, Scores
 from offmodel.recipes.recipe import Recipe
 
@@ -20,6 +20,7 @@ __all__ = [
     "Base",
     "Completions",
     "Data",
+    "Distilled",
     "Likelihood",
     "Mixture",
     "Model",
@@ -46,7 +47,7 @@ AnyRecipe = Annotated[
 ]
 
 for _recipe in (
-    *(Trained, Reinforced, Preferred, Snapshot, Scripted),
+    *(Trained, Reinforced, Preferred, Distilled, Snapshot, Scripted),
     *(Completions, Scrambled, Mixture, Accepted, Preferences),
     *(Prefill, Scores, Likelihood),
 ):

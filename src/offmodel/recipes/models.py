@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from offmodel.recipes.recipe import Recipe
-from offmodel.values import DPO, RL, Decoding, Framing, Prompts, Task, Training, not_given
+from offmodel.values import DPO, RL, Decoding, Distillation, Framing, Prompts, Task, Training, not_given
 
 if TYPE_CHECKING:
     from offmodel.recipes import Completions, Data, Likelihood, Model, Preferences, Scores
@@ -37,6 +37,9 @@ class _Model(Recipe):
 
     def prefer(self, pairs: "Preferences", dpo: DPO) -> "Preferred":
         return Preferred(start=self, data=pairs, dpo=dpo)  # type: ignore[arg-type]
+
+    def distil(self, prompts: Prompts, towards: "Base", distillation: Distillation) -> "Distilled":
+        return Distilled(start=self, prompts=prompts, towards=towards, distillation=distillation)  # type: ignore[arg-type]
 
     def likelihood(self, of: "Completions | Scores", n: int, framing: Framing | None = None) -> "Likelihood":
         from offmodel.recipes.readings import Likelihood
@@ -150,6 +153,38 @@ class Preferred(_Changed):
         return (*self.start.served_from, self.data)
 
 
+class Distilled(_Changed):
+    """A model distilled on its own answers to prompts: brought towards what an untrained model finds likely there.
+
+    Raises:
+        RequestError: the prompts make no whole number of updates.
+    """
+
+    kind: Literal["distilled"] = "distilled"
+    version: Literal[1] = 1
+    prompts: Prompts
+    towards: Base
+    distillation: Distillation
+
+    @model_validator(mode="after")
+    def _fills_its_updates(self) -> Self:
+        self.distillation.updates(self.prompts.n)
+        return self
+
+    @property
+    def label(self) -> str:
+        return f"{self.start.label}.distilled-{self.teacher}"
+
+    @property
+    def teacher(self) -> str:
+        """Alias of the model whose probabilities are learned."""
+        return self.towards.alias
+
+    def parents(self) -> tuple[Recipe, ...]:
+        served = self.start.served_from
+        return served if self.towards in served else (*served, self.towards)
+
+
 class Snapshot(_Model):
     """A model as it was on the way; its weights are kept beside those that `of` ended with, so it is no artefact."""
 
@@ -205,4 +240,4 @@ class Scripted(_Model):
         return self.behaviour if self.of is None else self.of.student
 
 
-WithWeights = Base | Trained | Reinforced | Preferred | Snapshot
+WithWeights = Base | Trained | Reinforced | Preferred | Distilled | Snapshot
