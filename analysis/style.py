@@ -83,7 +83,7 @@ CONDITIONS = {
             ("untrained_framed", "untrained, framed", BLACK, "H"),
             ("best_of_n", "best of n", YELLOW, "X"),
             ("rl", "RL", GREEN, "*"),
-            ("rft", "RFT", BLUE, "D"),
+            ("rft", "RFT", BLUE, "^"),
             ("offline_dft", "offline DFT", PURPLE, "s"),
             ("offline_iw_sft", "offline iw-SFT", ORANGE, "s"),
             ("dpo", "DPO", SKY, "s"),
