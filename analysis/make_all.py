@@ -1,24 +1,34 @@
-"""Draws every figure whose results are there: `python -m analysis.make_all` does it for all committed presets."""
+"""Draws every figure, and writes every table, whose results are there: `python -m analysis.make_all` does it for all
+committed presets."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.figures import FIGURES
+from analysis.figures_dft import markdown_t2
 from analysis.load import NothingToDrawError, Results, load
 from analysis.models_table import markdown_models
+from analysis.offline_table import markdown_t3
 from analysis.style import RC
 from offmodel.errors import RequestError, RunError
 from offmodel.paths import RESULTS
 
 OUT = Path(__file__).resolve().parent / "figures"
 
+# Table id: as in FIGURES, and the function writes Markdown.
+TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
+    "T2": ("16_dft", markdown_t2),
+    "T3": ("17_offline_rl", markdown_t3),
+}
+
 
 def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = None) -> list[Path]:
-    """Draw the figures (those in `only`, else all) of one preset's results as PDF and PNG; return the files written.
+    """Draw the figures (those in `only`, else all) of one preset's results as PDF and PNG, and its tables as Markdown;
+    return the files written.
 
     `results_folder` holds a folder for each experiment, as `data/results/<preset>` does. A figure is left out when its
     experiment has no results there or they lack what it shows.
@@ -27,24 +37,29 @@ def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = No
         RequestError: an id in `only` that is no figure.
         RunError: results do not keep the results contract.
     """
+    known: dict[str, tuple[str, Callable[[Results], Figure | str]]] = {**FIGURES, **TABLES}
     for name in only or ():
-        if name not in FIGURES:
-            raise RequestError(f"there is no figure '{name}'; the figures are {', '.join(FIGURES)}")
+        if name not in known:
+            raise RequestError(f"there is no figure '{name}'; the figures are {', '.join(known)}")
     written: list[Path] = []
     loaded: dict[str, Results] = {}
-    for name in FIGURES if only is None else only:
-        experiment, function = FIGURES[name]
+    for name in known if only is None else only:
+        experiment, function = known[name]
         if not (results_folder / experiment / "items.parquet").is_file():
             continue
         if experiment not in loaded:
             loaded[experiment] = load(results_folder, experiment)
         try:
-            figure = function(loaded[experiment])
+            made = function(loaded[experiment])
         except NothingToDrawError as reason:
             print(f"{name} not drawn: {reason}", file=sys.stderr)
             continue
         out_folder.mkdir(parents=True, exist_ok=True)
-        written += save(figure, out_folder / name)
+        if isinstance(made, str):
+            written.append(out_folder / f"{name}.md")
+            written[-1].write_text(f"{made}\n", encoding="utf-8")
+        else:
+            written += save(made, out_folder / name)
     return written
 
 

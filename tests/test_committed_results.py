@@ -8,7 +8,7 @@ import pytest
 from matplotlib.testing.compare import compare_images
 
 from analysis.figures import FIGURES
-from analysis.make_all import OUT, draw
+from analysis.make_all import OUT, TABLES, draw
 from analysis.models_table import markdown_models
 from offmodel.paths import RESULTS
 from offmodel.results import score_table
@@ -58,7 +58,7 @@ def test_committed_figures_are_drawn_from_committed_results(folder: Path, tmp_pa
     drawn = {path.name: path for path in draw(folder, tmp_path)}
     committed = {path.name for path in (OUT / folder.name).iterdir()}
     assert drawn and set(drawn) == committed
-    assert {Path(name).stem for name in drawn} <= set(FIGURES)
+    assert {Path(name).stem for name in drawn} <= {*FIGURES, *TABLES}
     for name in drawn:
         if name.endswith(".png"):
             difference = compare_images(str(OUT / folder.name / name), str(drawn[name]), tol=1)

@@ -117,6 +117,19 @@ def test_any_number_of_seeds_takes_five_workers(tmp_path: Path, seeds: list[int]
     assert len(batches(plan(tmp_path, seeds))) == 5
 
 
+def test_own_samples_are_judged_where_they_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("trl", reason="needs the extra `rl`")
+    offline: Experiment = runpy.run_path(str(ROOT / "experiments" / "17_offline_rl.py"))["arms"]
+    tasks = requested_tasks(PRESET, ["arithmetic"], 8, None)
+    cells = measurements(collect_arms(offline, PRESET, [0], None, None), tasks)
+    made = make_plan([cell.scores for cell in cells], Store(tmp_path))
+    (drawn,) = [batch for batch in batches(made) if any(name.startswith("accepted-") for name in batch)]
+    assert sum(".arithmetic_train400-" in name for name in drawn) == 4
+    assert sum(name.startswith("preferences-") for name in drawn) == 1
+    (trained,) = [step for step in made.steps if step.group.startswith("dpo:")]
+    assert trained.tokens == 400 * 2 * 2 * (60 + 128)  # two pairs of each problem, two answers of each pair
+
+
 def test_running_settings_change_no_id(tmp_path: Path) -> None:
     text = SMOKE.read_text(encoding="utf-8")
     assert "chunk = 4\nsave_every = 1\n" in text

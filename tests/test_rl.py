@@ -12,7 +12,7 @@ from offmodel.errors import RequestError
 from offmodel.paths import ROOT
 from offmodel.training.rewards import REWARDS
 from offmodel.training.rl import TRL, require_trl
-from offmodel.values import RL, RewardName
+from offmodel.values import DPO, RL, RewardName
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,19 @@ from offmodel.values import RL, RewardName
 def test_wrong_settings(wrong: dict, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         RL(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"beta": 0}, "greater than 0"),
+        ({"beta": 11}, "less than or equal to 10"),
+        ({"method": "full"}, "should be 'lora'"),
+    ],
+)
+def test_wrong_settings_of_dpo(wrong: dict, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        DPO(**wrong)
 
 
 def test_every_reward_that_can_be_named_is_there() -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import pandas as pd
 
 from offmodel.data.chat import ChatFormat, Message, answered_example, example, framed
-from offmodel.data.derived import mixed, scrambled, solutions
+from offmodel.data.derived import Verdicts, accepted, mixed, preferences, scrambled, solutions
 from offmodel.data.problems import load_problems
 from offmodel.data.prompts import load_prompts
 from offmodel.engines.answering import generate_in_chunks, stop_of
@@ -26,6 +26,7 @@ from offmodel.loaded import Loaded
 from offmodel.models import MODELS
 from offmodel.progress import Progress, terminal
 from offmodel.recipes import (
+    Accepted,
     AnyRecipe,
     Base,
     Completions,
@@ -34,6 +35,8 @@ from offmodel.recipes import (
     Likelihood,
     Mixture,
     Model,
+    Preferences,
+    Preferred,
     Reinforced,
     Scores,
     Scrambled,
@@ -44,8 +47,10 @@ from offmodel.recipes import (
 )
 from offmodel.settings import Settings
 from offmodel.store import Store
+from offmodel.training.rewards import REWARDS, check_answers, judge
 
 COMPLETIONS = "completions.parquet"
+PREFERENCES = "preferences.parquet"
 
 
 class Answer(NamedTuple):
@@ -95,6 +100,12 @@ class Workshop:
                 solutions(load_problems(recipe.problems, self._settings.data)).to_parquet(
                     out / COMPLETIONS, index=False
                 )
+            case Accepted():
+                self._build_accepted(recipe, out, scratch)
+            case Preferences():
+                self._build_preferences(recipe, out, scratch)
+            case Preferred():
+                self._build_preferred(recipe, out, scratch)
             case Trained():
                 self._build_trained(recipe, out, scratch)
             case Scores():
@@ -190,13 +201,96 @@ class Workshop:
         train_grpo(
             start,
             self._loaded.chat(recipe.start),
-            load_problems(recipe.problems, self._settings.data),
+            # a source may have problems whose answer cannot be read off their solution
+            [problem for problem in load_problems(recipe.problems, self._settings.data) if problem.answer],
             recipe.rl,
             out,
             scratch,
             on_progress=progress.at,
             save_every=self._settings.save_every,
             device_batch=math.gcd(answers, self._settings.device_batch),
+        )
+        progress.close()
+
+    def _build_accepted(self, recipe: Accepted, out: Path, scratch: Path) -> None:
+        samples, verdicts = self._judged(recipe, scratch)
+        table = accepted(samples, verdicts)
+        if table.empty:
+            raise RunError(
+                f"none of {recipe.teacher}'s {recipe.answers} answers is right, so there is nothing to learn from; "
+                "take easier problems or another student"
+            )
+        self._details["problems_without_right"] = recipe.of[0].size - table["prompt_id"].nunique()
+        table.to_parquet(out / COMPLETIONS, index=False)
+
+    def _build_preferences(self, recipe: Preferences, out: Path, scratch: Path) -> None:
+        samples, verdicts = self._judged(recipe, scratch)
+        table = preferences(samples, verdicts, recipe.seed)
+        if table.empty:
+            raise RunError(
+                f"no problem has a right and a wrong one among {recipe.teacher}'s {len(recipe.of)} answers to it, so "
+                "there is no pair to learn from; draw more answers, or take other problems"
+            )
+        without = recipe.of[0].size - table["prompt_id"].nunique()
+        self._details |= {"pairs": len(table), "problems_without_pair": without}
+        table.to_parquet(out / PREFERENCES, index=False)
+
+    def _judged(self, recipe: Accepted | Preferences, scratch: Path) -> tuple[list[pd.DataFrame], Verdicts]:
+        """The samples with a verdict on each answer, judged as the benchmark of these problems judges."""
+        samples = [self._completions(one) for one in recipe.of]
+        answers = [problem.answer for problem in load_problems(recipe.of[0].prompts, self._settings.data)]
+        check_answers(recipe.reward, [answer for answer in answers if answer])
+        journal, chunk = Journal(scratch / "verdicts.jsonl"), self._settings.chunk
+        progress = Progress(f"{recipe.id}: verdicts", recipe.answers, "answer")
+        verdicts: list[list[bool | None]] = []
+        for number, table in enumerate(samples):
+            verdicts.append([])
+            for first in range(0, len(table), chunk):
+                key, part = f"{number}/{chunk}/{first}", slice(first, first + chunk)
+                told, tokens = journal.get(key), 0
+                if told is None:
+                    judged = judge(REWARDS[recipe.reward], table["answer"].tolist()[part], answers[part])
+                    told = [
+                        one.reward == 1 if answer and one.failure is None else None
+                        for one, answer in zip(judged, answers[part], strict=True)
+                    ]
+                    journal.put(key, told)
+                    tokens = int(table["answer_tokens"][part].sum())
+                progress(len(told), tokens)
+                verdicts[-1] += told
+        progress.close()
+        flat = [verdict for of_sample in verdicts for verdict in of_sample]
+        self._details = {"answers": len(flat), "right": flat.count(True), "without_verdict": flat.count(None)}
+        return samples, verdicts
+
+    def _build_preferred(self, recipe: Preferred, out: Path, scratch: Path) -> None:
+        from offmodel.training.dpo import Pair, train_dpo
+
+        start, chat = self._loaded.checkpoint(recipe.start), self._loaded.chat(recipe.start)
+        rows = pd.read_parquet(self._store.require(recipe.data) / PREFERENCES).to_dict("records")
+        pairs: list[Pair] = []
+        for row in rows:
+            chosen, rejected = (
+                example(chat, row["messages"], row[side], row[f"{side}_finish_reason"] == "stop", recipe.dpo.max_length)
+                for side in Pair._fields
+            )
+            if chosen and rejected:
+                pairs.append(Pair(chosen, rejected))
+        if not pairs:
+            raise RunError(f"{recipe.data.id} holds no pair whose answers both begin within max_length")
+        self._details = {"pairs": len(pairs), "pairs_left_out": len(rows) - len(pairs)}
+        self._loaded.drop()
+        progress = Progress(f"{recipe.id}: training", 0, "step")
+        train_dpo(
+            start,
+            pairs,
+            recipe.dpo,
+            out,
+            scratch,
+            on_progress=progress.at,
+            save_every=self._settings.save_every,
+            # a pair is two examples
+            device_batch=math.gcd(recipe.dpo.batch_size, max(1, self._settings.device_batch // 2)),
         )
         progress.close()
 

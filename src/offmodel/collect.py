@@ -9,7 +9,20 @@ import pandas as pd
 from offmodel.cells import Measurement
 from offmodel.evaluation.registry import TASKS
 from offmodel.math_training import token_bins
-from offmodel.recipes import Base, Completions, Distilled, Mixture, Model, Reinforced, Scrambled, Snapshot, Trained
+from offmodel.recipes import (
+    Accepted,
+    Base,
+    Completions,
+    Distilled,
+    Mixture,
+    Model,
+    Preferences,
+    Preferred,
+    Reinforced,
+    Scrambled,
+    Snapshot,
+    Trained,
+)
 from offmodel.store import Store
 from offmodel.study import Experiment, Reading
 
@@ -74,18 +87,31 @@ def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:
 
 def training_curves(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
     """One row for each arm, seed and step of its last training: the arm's columns as in `collect`, and those of
-    `training.parquet` (`training.sft`, `training.grpo`, `training.distillation`), with `_of_step` after a name that is
-    the arm's parameter."""
+    `training.parquet` (`training.sft`, `training.dpo`, `training.grpo`, `training.distillation`), with `_of_step` after
+    a name that is the arm's parameter. `sampled_tokens` are those of the student's answers that a step learned from;
+    where they were all drawn beforehand, the first step has them all."""
     frames: dict[str, pd.DataFrame] = {}
     for cell in cells:
         model, arm = cell.arm.model, cell.arm
         key = f"{arm.name} {arm.seed} {arm.parameters} {model.id}"
-        if key in frames or not isinstance(model, Trained | Reinforced | Distilled) or not store.is_done(model):
+        trained = isinstance(model, Trained | Reinforced | Preferred | Distilled)
+        if key in frames or not trained or not store.is_done(model):
             continue
         curve = pd.read_parquet(store.folder(model) / "training.parquet")
+        if (drawn := _drawn_tokens(model, store)) is not None:
+            curve["sampled_tokens"] = [drawn] + [0] * (len(curve) - 1)
         curve = curve.rename(columns={name: f"{name}_of_step" for name in arm.parameters})
         frames[key] = curve.assign(experiment=experiment.name, arm=arm.name, **_described(cell), seed=arm.seed)
     return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame()
+
+
+def _drawn_tokens(model: Model, store: Store) -> int | None:
+    """Tokens of the samples that a model's data were chosen from; None where it has no such data, or they are gone."""
+    data = model.data if isinstance(model, Trained | Preferred) else None
+    if not isinstance(data, Accepted | Preferences) or not all(map(store.is_done, data.of)):
+        return None
+    folders = [store.folder(one) for one in data.of]
+    return sum(int(pd.read_parquet(folder / "completions.parquet")["answer_tokens"].sum()) for folder in folders)
 
 
 def read_answers(experiment: Experiment, readings: Sequence[Reading], store: Store) -> pd.DataFrame:
@@ -153,6 +179,8 @@ def _described(cell: Measurement) -> dict[str, Any]:
     described: dict[str, Any] = {"student": made.student, "teacher": None, "objective": None, "adapter": None}
     if isinstance(whole, Trained):
         described |= {"teacher": whole.teacher, "objective": whole.training.objective, "adapter": whole.training.method}
+    if isinstance(whole, Preferred):
+        described |= {"teacher": whole.teacher, "objective": "dpo", "adapter": "lora"}
     if isinstance(whole, Reinforced):
         described |= {"objective": "grpo", "adapter": "lora"}
     if isinstance(made, Distilled):

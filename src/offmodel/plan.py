@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from offmodel.evaluation.registry import TASKS
 from offmodel.models import MODELS
 from offmodel.recipes import (
+    Accepted,
     Base,
     Completions,
     Distilled,
     Likelihood,
     Mixture,
+    Preferences,
+    Preferred,
     Recipe,
     Reinforced,
     Scores,
@@ -26,6 +29,8 @@ from offmodel.store import Store
 PROMPT_TOKENS = 60
 # Interpreter, libraries and weights of one worker, in seconds on two CPU cores.
 WORKER_START = 30
+# One answer compared by math-verify, in seconds.
+FORMULA_SECONDS = 0.01
 # One answer of a provider, in seconds, when several are asked for at once: a guess.
 API_SECONDS = 1
 
@@ -62,7 +67,7 @@ class Plan:
         merged = [
             MODELS[step.recipe.student].checkpoint_bytes
             for step in self.missing
-            if isinstance(step.recipe, Trained | Reinforced | Distilled)
+            if isinstance(step.recipe, Trained | Reinforced | Preferred | Distilled)
         ]
         return sum(step.bytes for step in self.missing) + 2 * max(merged, default=0)
 
@@ -98,7 +103,7 @@ def _cost(step: Step) -> str:
 
 def _served(recipe: Recipe) -> list[str]:
     """The models that must be in memory for a step, the one that works first."""
-    if isinstance(recipe, Trained | Reinforced):
+    if isinstance(recipe, Trained | Reinforced | Preferred):
         return [recipe.student]
     if isinstance(recipe, Distilled):
         return [recipe.student, recipe.teacher]
@@ -155,6 +160,14 @@ def _step(recipe: Recipe, done: bool) -> Step:
         group, size = f"train:{recipe.student}", card.checkpoint_bytes // 10 * (1 + len(recipe.training.snapshots))
         if recipe.training.method == "full":
             size = card.checkpoint_bytes * 15  # fp32 weights and two moments, twice, and the result
+    elif isinstance(recipe, Accepted | Preferences) and recipe.reward == "formula":
+        seconds = recipe.answers * FORMULA_SECONDS
+    elif isinstance(recipe, Preferred):
+        card, dpo = MODELS[recipe.student], recipe.dpo
+        tokens = int(recipe.data.size * 2 * (PROMPT_TOKENS + recipe.data.longest) * dpo.epochs)
+        # A training step is a forward pass and two like it backward; the reference takes one more.
+        seconds = tokens * 4 / (3 * card.trained_per_second)
+        group, size = f"dpo:{recipe.student}", card.checkpoint_bytes // 10
     elif isinstance(recipe, Reinforced):
         card = MODELS[recipe.student]
         rl = recipe.rl
@@ -219,7 +232,7 @@ def _batch(group: str, unfinished: list[Step], finished: set[str]) -> list[Step]
 def _rank(batch: list[Step]) -> int:
     kinds = {type(step.recipe) for step in batch}
     order: list[type[Recipe]] = [
-        *(Base, Completions, Scrambled, Mixture, Solutions, Trained),
-        *(Reinforced, Distilled, Scores, Likelihood),
+        *(Base, Completions, Scrambled, Mixture, Solutions, Accepted, Preferences, Trained),
+        *(Preferred, Reinforced, Distilled, Scores, Likelihood),
     ]
     return min(order.index(kind) for kind in kinds)

@@ -13,7 +13,7 @@ from offmodel.errors import RequestError
 from offmodel.nearest import unknown
 from offmodel.paths import PRESETS
 from offmodel.settings import Running
-from offmodel.values import DistillationSize, RLSize, Sampling, Seed, Snapshots, TrainingSize
+from offmodel.values import AnswerReward, DistillationSize, DPOSize, RLSize, Sampling, Seed, Snapshots, TrainingSize
 
 
 class _Section(BaseModel):
@@ -50,7 +50,7 @@ class Reinforcement(RLSize):
 
     problems: str = "gsm8k_train"
     n: int = Field(default=7000, gt=0)
-    reward: Literal["number", "formula"] = "number"
+    reward: AnswerReward = "number"
 
 
 class Reasoning(TrainingSize):
@@ -66,7 +66,10 @@ class Reasoning(TrainingSize):
         snapshots: optimiser steps after which the student is scored as well, for accuracy against steps.
         learning_rates, batch_sizes: of the grid; none where one of them is empty.
         samples, temperature: answers to each problem of a benchmark (avg@k), and how they are drawn.
-        drawn: answers to each training problem that offline RL learns from.
+        drawn, max_tokens: answers to each training problem that offline RL learns from, at temperature 1, and the
+            limit of one in tokens.
+        reward: which of these is right, as in `training.rewards`.
+        online: whether GRPO, as `rl` has it, is compared with offline RL: the most expensive arm by far.
         read: solutions that are read for the probabilities of their tokens.
     """
 
@@ -83,6 +86,9 @@ class Reasoning(TrainingSize):
     samples: int = Field(default=16, gt=1)
     temperature: float = Field(default=1.0, gt=0, le=2)
     drawn: int = Field(default=4, gt=1)
+    max_tokens: int = Field(default=1024, gt=0)
+    reward: AnswerReward = "number"
+    online: bool = False
     read: int = Field(default=500, gt=0)
 
 
@@ -145,6 +151,7 @@ class Preset(_Section):
     objectives: Objectives = Objectives()
     rl: Reinforcement = Reinforcement()
     reasoning: Reasoning = Reasoning()
+    dpo: DPOSize = DPOSize()
     reading: AnswersRead | None = None
     run: Running = Running()
 

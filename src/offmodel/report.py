@@ -73,7 +73,8 @@ def write_report(
     if len(engines) > 1:
         print(f"\nwarning: answers of {' and '.join(engines)} are compared here; they round differently")
     print(f"\nresults: {folder}")
-    print("\n".join(f"figure:  {path}" for path in figures if path.suffix == ".png"))
+    shown = {".png": "figure: ", ".md": "table:  "}
+    print("\n".join(f"{shown[path.suffix]} {path}" for path in figures if path.suffix in shown))
 
 
 def _write_style(items: pd.DataFrame, chats: dict[str, pd.DataFrame], path: Path) -> None:

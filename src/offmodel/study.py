@@ -15,9 +15,10 @@ from offmodel.evaluation.registry import card_of
 from offmodel.models import MODELS, model
 from offmodel.nearest import unknown
 from offmodel.presets import Preset
-from offmodel.recipes import Base, Likelihood, Model, Prefill, Scores
+from offmodel.recipes import Accepted, Base, Completions, Likelihood, Model, Preferences, Prefill, Scores
 from offmodel.training.rl import require_trl
 from offmodel.values import (
+    DPO,
     RL,
     Decoding,
     Distillation,
@@ -130,6 +131,30 @@ class Study:
     def reasoning(self) -> Training:
         """How students are trained on these."""
         return Training(**self.preset.reasoning.model_dump(include=set(TrainingSize.model_fields)), seed=self.seed)
+
+    def accepted(self, student: Model) -> Accepted:
+        """Those of a model's own answers to `reasoning_problems` that are right."""
+        return Accepted(of=self._samples(student), reward=self.preset.reasoning.reward)
+
+    def preferences(self, student: Model) -> Preferences:
+        """Pairs of these that are right with those that are wrong."""
+        return Preferences(of=self._samples(student), reward=self.preset.reasoning.reward, seed=self.seed)
+
+    def _samples(self, student: Model) -> tuple[Completions, ...]:
+        drawn, longest = self.preset.reasoning.drawn, self.preset.reasoning.max_tokens
+        seeds = [(self.seed * drawn + number) % 2**32 for number in range(drawn)]  # no seed of a study shares any
+        plain = Decoding(temperature=1, max_tokens=longest)  # as the model itself answers
+        return tuple(student.answer(self.reasoning_problems, plain.but(seed=seed)) for seed in seeds)
+
+    @property
+    def dpo(self) -> DPO:
+        """How students learn from preferences.
+
+        Raises:
+            RequestError: TRL is not installed.
+        """
+        require_trl()
+        return DPO(**self.preset.dpo.model_dump(), seed=self.seed)
 
     def often(self, model: Model) -> "Asked":
         """A model asked for several answers to each problem, as accuracy on mathematics is reported (avg@k)."""

@@ -111,6 +111,30 @@ class Training(TrainingSize):
         return self
 
 
+class DPOSize(TrainingSize):
+    """How a student is trained on pairs of answers, but for the seed: DPO (Rafailov et al., 2023, arXiv 2305.18290),
+    with the student as it starts for the reference.
+
+    The batch, in pairs, and the warm-up are those of the DFT paper's DPO (arXiv 2508.05629); its rate is 1e-6 on full
+    weights, and for LoRA ten times that (see `RLSize`).
+
+    Attributes:
+        beta: what a nat of log-probability above the reference is worth as a reward; 0.1 is TRL's default and the
+            DPO paper's.
+    """
+
+    method: Literal["lora"] = "lora"  # type: ignore[assignment]  # the reference is the adapter switched off
+    learning_rate: float = Field(default=1e-5, gt=0, lt=1)
+    batch_size: int = Field(default=128, gt=0)
+    beta: float = Field(default=0.1, gt=0, le=10)
+
+
+class DPO(DPOSize):
+    """How a student is trained on pairs of answers."""
+
+    seed: Seed = 0
+
+
 class Prompts(Value):
     """`n` chat prompts of a source in an order drawn by `seed`, the first `skip` left out.
 
@@ -150,7 +174,8 @@ class Task(Value):
     revision: str
 
 
-RewardName = Literal["number", "formula", "format"]
+AnswerReward = Literal["number", "formula"]
+RewardName = Literal[AnswerReward, "format"]
 
 
 class RLSize(Value):

@@ -1,4 +1,7 @@
-"""Completions that no model is asked for: scrambled, mixed, and solutions. Tables as in `completions.parquet`."""
+"""Data that no model is asked for: scrambled and mixed completions, solutions, and what is kept of judged samples.
+
+Tables as in `completions.parquet`, but for `preferences`.
+"""
 
 import random
 from collections.abc import Sequence
@@ -50,3 +53,59 @@ def solutions(problems: Sequence[Problem]) -> pd.DataFrame:
         for one in problems
     ]
     return pd.DataFrame(rows)
+
+
+Verdicts = Sequence[Sequence[bool | None]]
+"""Of each answer of each sample whether it is right; None where there is nothing to compare it with, or the comparison
+came to no end."""
+
+
+def accepted(samples: Sequence[pd.DataFrame], verdicts: Verdicts) -> pd.DataFrame:
+    """The right answers of all samples, problem by problem, with the number of their `sample`; an answer that was drawn
+    several times is there as often.
+
+    Raises:
+        ValueError: the samples do not answer the same problems in the same order.
+    """
+    _check_same_prompts(samples)
+    kept = [
+        table[[verdict is True for verdict in of_sample]].assign(sample=number)
+        for number, (table, of_sample) in enumerate(zip(samples, verdicts, strict=True))
+    ]
+    return pd.concat(kept).sort_index(kind="stable").reset_index(drop=True)
+
+
+def preferences(samples: Sequence[pd.DataFrame], verdicts: Verdicts, seed: int) -> pd.DataFrame:
+    """Pairs of a right answer, `chosen`, and a wrong one, `rejected`, to the same problem, in the problems' order.
+
+    A problem with r right and w wrong answers has min(r, w) pairs, no answer in two of them; which ones meet is drawn
+    by `seed`, for each problem apart. An answer without a verdict is in none.
+
+    Returns:
+        Columns prompt_id, messages, and for each side its text, `<side>_sample` and `<side>_finish_reason`.
+
+    Raises:
+        ValueError: as for `accepted`.
+    """
+    _check_same_prompts(samples)
+    rows = []
+    for place, (prompt, messages) in enumerate(samples[0][["prompt_id", "messages"]].itertuples(index=False)):
+        draw = random.Random(f"{seed}/{prompt}")
+        right, wrong = (
+            [number for number, of_sample in enumerate(verdicts) if of_sample[place] is told] for told in (True, False)
+        )
+        draw.shuffle(right)
+        draw.shuffle(wrong)
+        for pair in zip(right, wrong, strict=False):
+            row = {"prompt_id": prompt, "messages": messages}
+            for side, number in zip(("chosen", "rejected"), pair, strict=True):
+                answer = samples[number].iloc[place]
+                row |= {side: answer["answer"], f"{side}_sample": number}
+                row |= {f"{side}_finish_reason": answer["finish_reason"]}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _check_same_prompts(samples: Sequence[pd.DataFrame]) -> None:
+    if any(table["prompt_id"].tolist() != samples[0]["prompt_id"].tolist() for table in samples):
+        raise ValueError("the samples answer other problems, or in another order")

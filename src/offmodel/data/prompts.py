@@ -1,10 +1,11 @@
-"""Chat prompts to train on: Alpaca's, or the ones written for this repository."""
+"""Prompts to answer: Alpaca's, the ones written for this repository, or the problems of `data.problems`."""
 
 import re
 from pathlib import Path
 from typing import Any
 
 from offmodel.data.draw import draw
+from offmodel.data.problems import PROBLEM_SOURCES, load_problems
 from offmodel.data.sources import load_rows, resolve
 from offmodel.errors import RequestError
 from offmodel.nearest import unknown
@@ -32,7 +33,8 @@ def load_prompts(prompts: Prompts, data_dir: Path | None = None) -> list[dict[st
     """The prompts that a recipe describes, in its order.
 
     The order is one permutation of the whole source for each seed. Leaving out mathematics keeps it, so that two
-    recipes which differ in `math` alone share all their other prompts.
+    recipes which differ in `math` alone share all their other prompts. Problems are asked, and ordered, as
+    `load_problems` has it.
 
     Args:
         prompts: source, seed, and which part of the order.
@@ -44,8 +46,11 @@ def load_prompts(prompts: Prompts, data_dir: Path | None = None) -> list[dict[st
     Raises:
         RequestError: unknown source, too few prompts, or the source's bytes are not those that the recipe names.
     """
+    if prompts.source in PROBLEM_SOURCES:
+        problems = load_problems(prompts, data_dir)
+        return [{"id": problem.id, "messages": problem.messages, "math": True} for problem in problems]
     if prompts.source not in STRATA:
-        raise unknown("prompt source", prompts.source, STRATA)
+        raise unknown("prompt source", prompts.source, [*STRATA, *PROBLEM_SOURCES])
     found = resolve(prompts.source, data_dir)
     if found.revision != prompts.revision:
         raise RequestError(

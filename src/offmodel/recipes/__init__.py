@@ -9,12 +9,13 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from offmodel.recipes.data import Completions, Mixture, Scrambled, Solutions
-from offmodel.recipes.models import Base, Distilled, Reinforced, Scripted, Snapshot, Trained, WithWeights
+from offmodel.recipes.data import Accepted, Completions, Mixture, Preferences, Scrambled, Solutions
+from offmodel.recipes.models import Base, Distilled, Preferred, Reinforced, Scripted, Snapshot, Trained, WithWeights
 from offmodel.recipes.readings import Likelihood, Prefill, Scores
 from offmodel.recipes.recipe import Recipe
 
 __all__ = [
+    "Accepted",
     "AnyRecipe",
     "Base",
     "Completions",
@@ -23,6 +24,8 @@ __all__ = [
     "Likelihood",
     "Mixture",
     "Model",
+    "Preferences",
+    "Preferred",
     "Prefill",
     "Recipe",
     "Reinforced",
@@ -37,15 +40,16 @@ __all__ = [
 ]
 
 Model = Annotated[WithWeights | Scripted, Field(discriminator="kind")]
-Data = Annotated[Completions | Scrambled | Mixture | Solutions, Field(discriminator="kind")]
+Data = Annotated[Completions | Scrambled | Mixture | Solutions | Accepted, Field(discriminator="kind")]
 AnyRecipe = Annotated[
-    WithWeights | Scripted | Completions | Scrambled | Mixture | Solutions | Scores | Likelihood,
+    WithWeights | Scripted | Data | Preferences | Scores | Likelihood,
     Field(discriminator="kind"),
 ]
 
 for _recipe in (
-    *(Trained, Reinforced, Distilled, Snapshot, Scripted),
-    *(Completions, Scrambled, Mixture, Prefill, Scores, Likelihood),
+    *(Trained, Reinforced, Preferred, Distilled, Snapshot, Scripted),
+    *(Completions, Scrambled, Mixture, Accepted, Preferences),
+    *(Prefill, Scores, Likelihood),
 ):
     _recipe.model_rebuild(_types_namespace=globals())
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from offmodel.recipes.recipe import Recipe
-from offmodel.values import Decoding, Prompts, Seed
+from offmodel.values import AnswerReward, Decoding, Prompts, Seed
 
 if TYPE_CHECKING:
     from offmodel.recipes import Model
@@ -134,3 +134,70 @@ class Solutions(Recipe):
     @property
     def longest(self) -> int:
         return 256  # the source does not say: a guess
+
+
+class _Judged(Recipe):
+    """Made of a model's samples, answers to the same problems under several seeds, each told right or wrong by the
+    reward of that name."""
+
+    of: tuple[Completions, ...] = Field(min_length=2)
+    reward: AnswerReward = "number"
+
+    @model_validator(mode="after")
+    def _samples_of_one_model(self) -> Self:
+        first, seeds = self.of[0], [one.decoding.seed for one in self.of]
+        alike = all(one.but(decoding=one.decoding.but(seed=seeds[0])) == first for one in self.of)
+        if not alike or len(set(seeds)) < len(seeds):
+            raise ValueError("samples are one model's answers to the same problems, and differ in their seeds alone")
+        return self
+
+    @property
+    def teacher(self) -> str:
+        return self.of[0].teacher
+
+    @property
+    def longest(self) -> int:
+        return self.of[0].longest
+
+    @property
+    def answers(self) -> int:
+        """How many are judged."""
+        return sum(one.size for one in self.of)
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return self.of
+
+
+class Accepted(_Judged):
+    """All right answers among the samples: what rejection-sampling fine-tuning learns from (RFT, Yuan et al., 2023,
+    arXiv 2308.01825, without its removal of repeated answers, which the DFT paper, arXiv 2508.05629, does not name)."""
+
+    kind: Literal["accepted"] = "accepted"
+    version: Literal[1] = 1
+
+    @property
+    def label(self) -> str:
+        return f"accepted-{self.of[0].label}x{len(self.of)}"
+
+    @property
+    def size(self) -> int:
+        """The most that there can be."""
+        return self.answers
+
+
+class Preferences(_Judged):
+    """Pairs of a right and a wrong answer to one problem, as many as can be made with no answer in two; `seed` decides
+    which meets which."""
+
+    kind: Literal["preferences"] = "preferences"
+    version: Literal[1] = 1
+    seed: Seed = 0
+
+    @property
+    def label(self) -> str:
+        return f"preferences-{self.of[0].label}x{len(self.of)}"
+
+    @property
+    def size(self) -> int:
+        """The most pairs that there can be."""
+        return self.of[0].size * (len(self.of) // 2)

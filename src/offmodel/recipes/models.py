@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from offmodel.recipes.recipe import Recipe
-from offmodel.values import RL, Decoding, Distillation, Framing, Prompts, Task, Training, not_given
+from offmodel.values import DPO, RL, Decoding, Distillation, Framing, Prompts, Task, Training, not_given
 
 if TYPE_CHECKING:
-    from offmodel.recipes import Completions, Data, Likelihood, Model, Scores
+    from offmodel.recipes import Completions, Data, Likelihood, Model, Preferences, Scores
 
 
 class _Model(Recipe):
@@ -34,6 +34,9 @@ class _Model(Recipe):
 
     def reinforce(self, problems: Prompts, rl: RL) -> "Reinforced":
         return Reinforced(start=self, problems=problems, rl=rl)  # type: ignore[arg-type]
+
+    def prefer(self, pairs: "Preferences", dpo: DPO) -> "Preferred":
+        return Preferred(start=self, data=pairs, dpo=dpo)  # type: ignore[arg-type]
 
     def distil(self, prompts: Prompts, towards: "Base", distillation: Distillation) -> "Distilled":
         return Distilled(start=self, prompts=prompts, towards=towards, distillation=distillation)  # type: ignore[arg-type]
@@ -128,6 +131,28 @@ class Reinforced(_Changed):
         return self if update == self.rl.updates else Snapshot(of=self, step=update)
 
 
+class Preferred(_Changed):
+    """A model trained with DPO to prefer the chosen answers to the rejected ones, starting from another model, which
+    is the reference too."""
+
+    kind: Literal["preferred"] = "preferred"
+    version: Literal[1] = 1
+    data: "Preferences"
+    dpo: DPO
+
+    @property
+    def label(self) -> str:
+        return f"{self.start.label}.dpo-{self.teacher}"
+
+    @property
+    def teacher(self) -> str:
+        """Who wrote the answers."""
+        return self.data.teacher
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return (*self.start.served_from, self.data)
+
+
 class Distilled(_Changed):
     """A model distilled on its own answers to prompts: brought towards what an untrained model finds likely there.
 
@@ -215,4 +240,4 @@ class Scripted(_Model):
         return self.behaviour if self.of is None else self.of.student
 
 
-WithWeights = Base | Trained | Reinforced | Distilled | Snapshot
+WithWeights = Base | Trained | Reinforced | Preferred | Distilled | Snapshot

@@ -1,0 +1,29 @@
+"""17 · Is DFT a way of offline reinforcement learning?
+
+The student answers each training problem several times. It learns from its right answers, with SFT (which is RFT), DFT
+or iw-SFT, or from right ones beside wrong ones with DPO: all of these data are its own. GRPO, which draws new answers
+at every update, is the online arm, where the preset says `online = true`. The offline RL of the DFT paper (arXiv
+2508.05629). Writes T3.
+"""
+
+from offmodel.cli import main
+from offmodel.study import experiment
+
+OBJECTIVES = {"rft": "sft", "offline_dft": "dft", "offline_iw_sft": "iw_sft"}
+
+
+@experiment(number=17, figures=["T3"], tasks=["math500", "olympiads", "gsm8k", "arithmetic"])
+def arms(study):
+    for student in study.reasoning_students:
+        yield "untrained", study.often(student)
+        for name, objective in OBJECTIVES.items():
+            training = study.reasoning.but(objective=objective)
+            yield name, study.often(student.train(study.accepted(student), training))
+        yield "dpo", study.often(student.prefer(study.preferences(student), study.dpo))
+        if study.preset.reasoning.online:
+            online = student.reinforce(study.reasoning_problems, study.rl(study.preset.reasoning.reward))
+            yield "grpo", study.often(online)
+
+
+if __name__ == "__main__":
+    main(arms)
