@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.figures_dft import f12_convergence, f13_probabilities
 from analysis.figures_inoculation import f9b_inoculation
 from analysis.figures_objectives import f14_objectives
-from analysis.figures_recovery import f7_repair, f8_prefill
+from analysis.figures_recovery import f7_repair, f7b_style, f8_prefill
 from analysis.figures_rl import f10b_rl
 from analysis.figures_samples import f10a_best_of_n
 from analysis.figures_style import f6_style
@@ -131,6 +131,7 @@ FIGURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
     "F2": ("01_degradation", f2_by_level),
     "F6": ("01_degradation", lambda results: f6_style(results.style)),
     "F7": ("06_on_model_repair", f7_repair),
+    "F7b": ("06_on_model_repair", f7b_style),
     "F8": ("07_prefill", f8_prefill),
     "F9b": ("10_inoculation", f9b_inoculation),
     "F10a": ("11_best_of_n", f10a_best_of_n),

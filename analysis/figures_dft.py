@@ -93,7 +93,8 @@ def f13_probabilities(results: Results) -> Figure:
 
 
 def markdown_t2(results: Results) -> str:
-    """T2 as Markdown: students and objectives against tasks, avg@k at the last step with its 95 % interval.
+    """T2 as Markdown: students and objectives against tasks, avg@k at the last step with its 95 % interval, and the
+    DFT paper's where it measures the same.
 
     Raises:
         NothingToDrawError: no student was trained on solutions.
@@ -117,7 +118,8 @@ def markdown_t2(results: Results) -> str:
 
 def _cell(row: pd.Series) -> str:
     value, low, high = (f"{100 * row[name]:.1f}" for name in ("accuracy", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    published = f"; published {100 * row['published']:.2f}" if pd.notna(row["published"]) else ""
+    return f"{value} [{low}, {high}]{published}"
 
 
 def _in_order(arms: pd.Index) -> list[str]:

@@ -13,7 +13,7 @@ from analysis.load import NothingToDrawError, Results
 from analysis.pair_panels import band, beside, counts, dodged, key, label_axes, log_axis, pair_panels, points, who
 from analysis.style import BLACK, RC, Condition, condition, opening_condition
 from offmodel.pairs import OFF_MODEL
-from offmodel.recovery import PREFILLS, REPAIRS, prefill_table, repair_table
+from offmodel.recovery import PREFILLS, REPAIRS, SHIFT, prefill_table, repair_table
 from offmodel.results import UNTRAINED
 
 _ACCURACY = ("accuracy", "low", "high")
@@ -44,6 +44,33 @@ def f7_repair(results: Results) -> Figure:
             _beside(ax, rows, shown)
         names = ["recovery fraction" if _has_fraction(rows) else "accuracy (%)" for _, rows in drawn]
         label_axes([ax for ax, _ in drawn], names, "answers trained on, k")
+    return figure
+
+
+def f7b_style(results: Results) -> Figure:
+    """Style shift towards the teacher of the damage against the number of answers trained on; panels and lines as in
+    F7.
+
+    Raises:
+        NothingToDrawError: as F7, or no style was measured.
+    """
+    table = repair_table(results.items, style=results.style)
+    _needs(table, REPAIRS, "no student was trained further after off-model SFT")
+    if table["shift_low"].isna().all():
+        raise NothingToDrawError("no style was measured")
+    with mpl.rc_context(RC):
+        keys = [key(condition(arm)) for arm in REPAIRS if (table["arm"] == arm).any()]
+        figure, drawn = pair_panels(table, keys, _f7b_caption(table))
+        low, high = min(table["shift_low"].min(), 0.0) - 0.05, table["shift_high"].max() + 0.05
+        for ax, rows in drawn:
+            places = log_axis(ax, rows["k"].dropna())
+            ax.set_ylim(low, high)
+            ax.axhline(0, color=BLACK, linewidth=0.7, linestyle=":", zorder=0, gid=f"reference-{UNTRAINED}")
+            damaged = rows[rows["arm"] == OFF_MODEL].iloc[0]
+            band(ax, OFF_MODEL, *damaged[list(SHIFT)])
+            lines = [(condition(arm), rows[(rows["arm"] == arm) & rows["shift_low"].notna()], "k") for arm in REPAIRS]
+            _lines(ax, [line for line in lines if len(line[1])], places, tuple(SHIFT), start=damaged["shift"])
+        label_axes([ax for ax, _ in drawn], ["style shift"] * len(drawn), "answers trained on, k")
     return figure
 
 
@@ -111,7 +138,7 @@ def _value(rows: pd.DataFrame, arm: str, names: tuple[str, ...]) -> float:
 
 
 def _scale(names: tuple[str, ...]) -> float:
-    return 1.0 if names == _FRACTION else 100.0
+    return 100.0 if names == _ACCURACY else 1.0
 
 
 def _references(ax: Axes, rows: pd.DataFrame, shown: tuple[str, ...]) -> None:
@@ -213,6 +240,14 @@ def _f7_caption(table: pd.DataFrame) -> str:
     if (table["fraction_low"] < _LONGEST[0]).any() or (table["fraction_high"] > _LONGEST[1]).any():
         parts += ["Carets: the interval goes on."]
     return " ".join(parts)
+
+
+def _f7b_caption(table: pd.DataFrame) -> str:
+    return (
+        f"{counts(table)}{who(table)}. Off-model SFT, then training on k other chat prompts. Style shift: probability "
+        "that the teacher wrote the answers, by a classifier of words that learned from chat answers, change from "
+        f"untrained (dotted at 0). {_INTERVALS}; band: off-model SFT."
+    )
 
 
 def _f8_caption(table: pd.DataFrame) -> str:

@@ -30,6 +30,7 @@ ALONE = Made(tasks=["gsm8k"], n=24)
 def results_of(name: str, made: Made) -> Results:
     items, more = {
         "F7": lambda: (made_up_repairs(made), {}),
+        "F7b": lambda: _with((items := made_up_repairs(made), _leaning(items)), "style"),
         "F8": lambda: (made_up_prefills(made), {}),
         "F9b": lambda: _with(made_up_inoculations(made), "likelihoods"),
         "F10a": lambda: _with(made_up_samples(made, samples=4), "answers"),
@@ -39,6 +40,17 @@ def results_of(name: str, made: Made) -> Results:
 
 def _with(both: tuple[pd.DataFrame, pd.DataFrame], name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     return both[0], {name: both[1]}
+
+
+def _leaning(items: pd.DataFrame) -> pd.DataFrame:
+    """A style table: answers are foreign in the share in which the arm's are wrong, and compared with the damage's."""
+    after = items["after"].where(items["after"].notna(), items["teacher"])
+    parts = []
+    for (student, teacher), _ in items.assign(foreign=after).dropna(subset="foreign").groupby(["student", "foreign"]):
+        own = items[(items["student"] == student) & (items["arm"].eq("untrained") | (after == teacher))]
+        wrong = 1 - own.groupby("model_id")["correct"].transform("mean").astype(float)
+        parts.append(own.assign(compared_with=teacher, teacher_probability=wrong))
+    return pd.concat(parts, ignore_index=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -117,6 +129,22 @@ def test_f7_bands_are_the_intervals_of_both_ends(drawn):
             assert [band.get_y(), band.get_y() + band.get_height()] == pytest.approx(list(wanted))
         said = {text.get_text() for text in marked(ax, "beside")}
         assert said == {f"{100 * base:.0f} %", f"{100 * low:.0f} %"}
+
+
+def test_f7b_shows_the_shift_of_every_repair_from_off_model_sft_on(drawn):
+    results, figure = drawn("F7b", PLAIN)
+    table = repair_table(results.items, style=results.style)
+    for title, rows in table.groupby("task_title", sort=False):
+        ax = panels(figure)[f"{title} (n = 24)"]
+        for arm, heights in values(ax).items():
+            own = rows[rows["arm"].isin(REPAIRS)]
+            own = own[[style.condition(name).label == arm for name in own["arm"]]]
+            assert heights == pytest.approx(list(own["shift"]))
+        damaged = rows.loc[rows["arm"] == "off_model_sft", "shift"].iloc[0]
+        assert damaged > 0 and marked(ax, "start")[0].get_ydata()[0] == pytest.approx(damaged)
+        assert rows.loc[rows["arm"] == "untrained", "shift"].iloc[0] == 0
+    with pytest.raises(NothingToDrawError, match="no style was measured"):
+        FIGURES["F7b"][1](Results(results.items, results.scores))
 
 
 def test_no_answers_stand_apart_from_the_log_axis(drawn):
@@ -215,7 +243,7 @@ def test_f10a_draws_pass_at_k_with_its_band_and_the_votes(drawn):
     assert "majority" not in caption(without) and not values(without.axes[0])
 
 
-@pytest.mark.parametrize("name", ["F7", "F8", "F10a"])
+@pytest.mark.parametrize("name", ["F7", "F7b", "F8", "F10a"])
 def test_every_pair_and_task_has_a_panel(name, drawn):
     _, figure = drawn(name, WIDE)
     titles = list(panels(figure))
@@ -232,7 +260,7 @@ def test_f9b_has_a_block_for_each_pair(drawn):
     assert len(figure.axes) == 4 and len(marked(figure.axes[0], "cell-0")) == 4 * 4
 
 
-@pytest.mark.parametrize("name", ["F7", "F8", "F9b", "F10a"])
+@pytest.mark.parametrize("name", ["F7", "F7b", "F8", "F9b", "F10a"])
 @pytest.mark.parametrize("size", [PLAIN, WIDE, ALONE], ids=["plain", "wide", "alone"])
 def test_no_text_leaves_the_page(name, size, drawn):
     _, figure = drawn(name, size)

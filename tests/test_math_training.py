@@ -12,6 +12,7 @@ from analysis.figures_dft import f12_convergence, f13_probabilities, markdown_t2
 from analysis.load import NothingToDrawError, Results
 from offmodel import statistics
 from offmodel.math_training import BIN_EDGES, final_table, grid, progress, token_bins
+from offmodel.published import published_accuracy
 from offmodel.results import score_table
 
 
@@ -115,6 +116,22 @@ def test_t2_shows_avg_at_k_with_intervals(plain: Results):
     lines = markdown_t2(plain).splitlines()
     assert lines[0] == "| student | objective | steps | Sums, avg@2 | Squares, avg@2 | average, avg@2 |"
     assert lines[-1].startswith("| small | DFT | 4 | 75.0 [") and len(lines) == 5
+
+
+def test_published_numbers_stand_beside_ours_only_in_the_paper_s_setting():
+    there = ("qwen2.5-math-1.5b", "dft", "math500", 500, 16, "full")
+    assert published_accuracy(*there) == pytest.approx(0.6489)
+    others = ["qwen2.5-1.5b", "eaft", "gsm8k", 200, 4, "lora"]
+    for place, other in enumerate(others):
+        assert published_accuracy(*there[:place], other, *there[place + 1 :]) is None
+    about = {"experiment": "16_dft", "student": there[0], "task": "math500", "task_title": "MATH-500"}
+    rows = []
+    for sample in range(16):
+        for arm, step, adapter in [("untrained", None, None), ("dft", 4, "full")]:
+            rows += arm_rows(arm, "10" * 250, **about, sample=sample, step=step, adapter=adapter)
+    items = tiny_items(rows)
+    lines = markdown_t2(Results(items, score_table(items))).splitlines()
+    assert lines[2].endswith("; published 31.66 |") and lines[3].endswith("; published 64.89 |")
 
 
 def test_without_training_there_is_nothing_to_draw(plain: Results):

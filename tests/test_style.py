@@ -208,6 +208,16 @@ def test_each_answer_is_compared_with_its_own_teacher_or_with_each():
     assert sorted(again["teacher_probability"]) == sorted(table["teacher_probability"])
 
 
+def test_an_arm_that_goes_on_is_compared_with_the_teacher_of_the_damage_whoever_taught_it_last():
+    pytest.importorskip("sklearn")
+    repaired = answers()[lambda table: table["arm"] == "off_model_sft"].assign(arm="repair", after="big", model_id="r")
+    several = [repaired.assign(teacher=last) for last in ("small", "other", "nobody known")]
+    table = style_table(pd.concat([answers().assign(after=None), *several], ignore_index=True), CHATS)
+    repairs = table[table["arm"] == "repair"]
+    assert set(repairs["compared_with"]) == {"big"} and set(repairs["teacher"]) == {"small", "other", "nobody known"}
+    assert set(table.loc[table["arm"] == "off_model_sft", "compared_with"]) == {"big", "other"}
+
+
 def test_openings_are_those_of_the_same_task_where_the_teacher_was_asked():
     pytest.importorskip("sklearn")
     table = style_table(answers(), CHATS)

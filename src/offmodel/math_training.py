@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from offmodel import statistics
+from offmodel.published import published_accuracy
 from offmodel.results import BOOTSTRAP_SEED, UNTRAINED, by_item, grouped, is_floor, named
 
 READING = "training_set"
@@ -56,8 +57,9 @@ def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """A row for each student, arm at its last step, and task, and one for the mean over its tasks (task "average").
 
     Columns: student, arm, step, task, task_title, samples (k), and accuracy, low, high, n, seeds and difference,
-    difference_low, difference_high from untrained as in the score table, `results.score_table` of the items. The
-    intervals of a mean over tasks: 95 %, bootstrap over the problems of each (`statistics.mean_of_means`).
+    difference_low, difference_high from untrained as in the score table, `results.score_table` of the items; published
+    (`published.published_accuracy`; null where the paper's setting is another one). The intervals of a mean over tasks:
+    95 %, bootstrap over the problems of each (`statistics.mean_of_means`).
     """
     table = progress(scores)
     keys = ["experiment", "student", "arm"]
@@ -69,11 +71,16 @@ def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         made = made[made["step"] == own["step"].iloc[0]] if values[-1] != UNTRAINED else made
         samples = int(made["sample"].nunique())
         about = {"student": values[1], "arm": values[2], "step": int(own["step"].iloc[0]), "samples": samples}
-        rows += [about | {name: row[name] for name in _KEPT} for _, row in own.iterrows()]
+        for _, row in own.iterrows():
+            there = (row["task"], row["n"], samples, row["adapter"])
+            rows.append(
+                about | {name: row[name] for name in _KEPT} | {"published": published_accuracy(*values[1:], *there)}
+            )
         if len(own) > 1:
             control = _of(answered, dict(zip(keys, [*values[:2], UNTRAINED], strict=True)))
             rows.append(about | _average(made, None if values[2] == UNTRAINED else control))
-    return pd.DataFrame(rows, columns=["student", "arm", "step", "samples", *_KEPT])
+    table = pd.DataFrame(rows, columns=["student", "arm", "step", "samples", *_KEPT, "published"])
+    return table.astype({"published": float})
 
 
 def _average(made: pd.DataFrame, control: pd.DataFrame | None) -> dict[str, Any]:

@@ -9,18 +9,22 @@ import numpy as np
 import pandas as pd
 
 from offmodel.pairs import OFF_MODEL, PAIR_KEYS, RECOVERY_COLUMNS, ends, pairs, recovery_columns
-from offmodel.results import by_item, grouped
+from offmodel.results import UNTRAINED, by_item, grouped
+from offmodel.style import style_effects
 
 REPAIRS = ["on_model_repair", "on_policy_distillation", "off_model_more", "third_model_repair", "random_words"]
 PREFILLS = ["prefill", "prefill_reversed"]
+SHIFT = ["shift", "shift_low", "shift_high"]
 _TOKENS = ["training_tokens", "sampled_tokens"]
 
 
-def repair_table(items: pd.DataFrame, curves: pd.DataFrame | None = None) -> pd.DataFrame:
+def repair_table(
+    items: pd.DataFrame, curves: pd.DataFrame | None = None, style: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Further training (script 06): a row for each pair and task, arm and k, the number of answers trained on.
 
     Columns: `PAIR_KEYS`, arm, k, writer (of those answers; in distillation, whose probabilities are learned),
-    training_tokens, sampled_tokens, `RECOVERY_COLUMNS`. The pair itself comes first: untrained, with no k, and
+    training_tokens, sampled_tokens, `RECOVERY_COLUMNS`, `SHIFT`. The pair itself comes first: untrained, with no k, and
     off_model_sft, which is k = 0 of every arm.
 
     Args:
@@ -28,6 +32,8 @@ def repair_table(items: pd.DataFrame, curves: pd.DataFrame | None = None) -> pd.
         curves: `curves.parquet` of it, a row for each step of each arm's last training with that step's `tokens`,
             prompts and answers; training_tokens is their sum, the mean over seeds, and null without them. So is
             sampled_tokens, those of them that the student sampled while it was trained; 0 of answers given before.
+        style: `style.parquet` of it; shift, with its interval, is that of the answers' style towards the teacher of the
+            damage, from untrained, as in `style.style_effects`; null without it.
 
     Raises:
         RunError: as `pairs.pairs`.
@@ -44,7 +50,27 @@ def repair_table(items: pd.DataFrame, curves: pd.DataFrame | None = None) -> pd.
                 row |= dict(zip(_TOKENS, trained_on.get(key, (np.nan, np.nan)), strict=True))
                 rows.append(pair.keys | row | recovery_columns(by_item(group), pair.untrained, pair.off_model))
     columns = [*PAIR_KEYS, "arm", "k", "writer", *_TOKENS, *RECOVERY_COLUMNS]
-    return pd.DataFrame(rows, columns=columns).astype({"k": "Int64"} | dict.fromkeys(_TOKENS, float))
+    table = pd.DataFrame(rows, columns=columns).astype({"k": "Int64"} | dict.fromkeys(_TOKENS, float))
+    return table.join(_shifts(table, style))
+
+
+def _shifts(table: pd.DataFrame, style: pd.DataFrame | None) -> pd.DataFrame:
+    """`SHIFT` of each row of the table."""
+    found = pd.DataFrame(np.nan, index=table.index, columns=SHIFT)
+    if style is None or style.empty:
+        return found
+    effects = style_effects(style)
+    keys = ["experiment", "student", "task"]
+    effects = effects.assign(k=effects.get("k", pd.Series(np.nan, effects.index)).fillna(0))
+    known = effects.set_index([*keys, "compared_with", "arm", "k", "teacher"])[SHIFT]
+    for index, row in table.iterrows():
+        key = (*row[[*keys, "after", "arm"]], 0 if pd.isna(row["k"]) else int(row["k"]))
+        key += (row["after"] if row["arm"] == OFF_MODEL else row["writer"],)
+        if row["arm"] == UNTRAINED:
+            found.loc[index, "shift"] = 0.0
+        elif key in known.index:
+            found.loc[index] = known.loc[[key]].iloc[0]
+    return found
 
 
 def _training_tokens(curves: pd.DataFrame | None) -> dict[tuple[Any, ...], tuple[float, float]]:

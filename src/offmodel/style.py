@@ -55,7 +55,7 @@ def style_table(answers: pd.DataFrame, chat_answers: Mapping[str, pd.DataFrame])
             if alias not in chat_answers:
                 raise RunError(f"there are no chat answers of {alias}; run the arm that is trained on them first")
         classifier = StyleClassifier.between(chat_answers[student], chat_answers[teacher], (student, teacher))
-        own = (answers["student"] == student) & (~_off_model(answers) | (answers["teacher"] == teacher))
+        own = (answers["student"] == student) & (~_off_model(answers) | (_foreign(answers) == teacher))
         probability = classifier.teacher_probability(answers.loc[own, "response"].tolist())
         measured = answers[own].assign(compared_with=teacher, teacher_probability=probability).join(rules)
         for _, rows in measured.groupby(["experiment", "task"], sort=False):
@@ -148,14 +148,20 @@ def _check(answers: pd.DataFrame) -> None:
         )
 
 
+def _foreign(table: pd.DataFrame) -> pd.Series:
+    """Whose style an arm may have taken up: that of its teacher, or where it goes on from an earlier training, `after`
+    that one's, whoever taught it last."""
+    return table["after"].where(table["after"].notna(), table["teacher"]) if "after" in table else table["teacher"]
+
+
 def _off_model(table: pd.DataFrame) -> pd.Series:
-    return table["teacher"].notna() & (table["teacher"] != table["student"])
+    return _foreign(table).notna() & (_foreign(table) != table["student"])
 
 
 def _pairs(answers: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Every (student, teacher) of two different models, as they come."""
-    pairs = answers.loc[_off_model(answers), ["student", "teacher"]].drop_duplicates()
-    yield from zip(pairs["student"], pairs["teacher"], strict=True)
+    pairs = answers.assign(foreign=_foreign(answers)).loc[_off_model(answers), ["student", "foreign"]].drop_duplicates()
+    yield from zip(pairs["student"], pairs["foreign"], strict=True)
 
 
 def _openings(
