@@ -48,7 +48,7 @@ def test_it_ends_with_a_table_and_figures(finished) -> None:
     assert set(items.groupby("task").item.nunique().items()) == {
         ("instructions", 8),
         ("knowledge", 8),
-        ("arithmetic", 10),
+        ("arithmetic", 5),
     }
     assert items[items.arm == "off_model_dft"][["teacher", "objective"]].drop_duplicates().values.tolist() == [
         ["gemma3-270m", "dft"]
@@ -62,9 +62,9 @@ def test_answers_are_read_by_the_untrained_student(finished) -> None:
     assert set(read["task"]) == {"arithmetic"} and set(read.groupby("arm").size()) == {4}
     means = read.groupby("arm")["home_logprob"].mean()
     assert (means < 0).all() and means["untrained"] > -1, "greedy answers are likely under the model that gave them"
-    (folder,) = (runs / "likelihood").glob("smollm2-135m.reads-smollm2-135m.arithmetic10-*")
+    (folder,) = (runs / "likelihood").glob("smollm2-135m.reads-smollm2-135m.arithmetic5-*")
     tokens = pd.read_parquet(folder / "tokens.parquet")
-    (scores,) = (runs / "scores").glob("smollm2-135m.arithmetic10-*")
+    (scores,) = (runs / "scores").glob("smollm2-135m.arithmetic5-*")
     answers = pd.read_parquet(scores / "items.parquet")[:4]
     assert tokens["key"].tolist() == answers["item"].tolist()
     assert tokens["logprobs"].map(len).tolist() == answers["response_tokens"].tolist()
@@ -244,7 +244,7 @@ def kill_when(runs: Path, pattern: str) -> None:
 KILLED_DURING = {
     "generation": ("work/gemma3-270m.chat16-*/answers.jsonl", "completions/gemma3-270m.chat16-*"),
     "training": ("work/*.sft-gemma3-270m-*/checkpoint-1", "trained/*.sft-gemma3-270m-*"),
-    "evaluation": ("work/*.dft-gemma3-270m.arithmetic10-*/answers.jsonl", "scores/*.dft-gemma3-270m.arithmetic10-*"),
+    "evaluation": ("work/*.dft-gemma3-270m.arithmetic5-*/answers.jsonl", "scores/*.dft-gemma3-270m.arithmetic5-*"),
 }
 
 
