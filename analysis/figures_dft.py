@@ -84,8 +84,9 @@ def f13_probabilities(results: Results) -> Figure:
         figure, axes = panels(len(students), 1, COLUMN_WIDTH, 1.6, margins, caption)
         for ax, student in zip(axes, students, strict=True):
             for arm in arms:
-                if (student, arm) in counts.index.droplevel("low"):
-                    _histogram(ax, arm, counts[student, arm])
+                if len(own := counts[(counts.index.get_level_values("reader") == student)
+                                     & (counts.index.get_level_values("arm") == arm)]):  # fmt: skip
+                    _histogram(ax, arm, own.droplevel(["reader", "arm"]))
             if len(students) > 1:
                 ax.set_title(student, pad=4)
         legend_above(figure, legend, key_length=2.4)

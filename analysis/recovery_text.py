@@ -40,8 +40,9 @@ def _words(arm: Any) -> str:
     return CONDITIONS[arm].label if arm in CONDITIONS else str(arm)
 
 
-def _fraction(row: dict[str, Any], prefix: str) -> str:
+def _fraction(row: dict[Any, Any], prefix: str) -> str:
     ends = [row["fraction"], row[f"{prefix}low"], row[f"{prefix}high"]]
     if pd.isna(ends[0]):
         return "undefined"
-    return f"{ends[0]:.2f} [{ends[1]:.2f}, {ends[2]:.2f}]"
+    interval = f"[{ends[1]:.2f}, {ends[2]:.2f}]" if pd.notna(ends[1]) else "[no interval]"
+    return f"{ends[0]:.2f} {interval}"

@@ -49,7 +49,7 @@ def _leaning(items: pd.DataFrame) -> pd.DataFrame:
     for (student, teacher), _ in items.assign(foreign=after).dropna(subset="foreign").groupby(["student", "foreign"]):
         own = items[(items["student"] == student) & (items["arm"].eq("untrained") | (after == teacher))]
         wrong = 1 - own.groupby("model_id")["correct"].transform("mean").astype(float)
-        parts.append(own.assign(compared_with=teacher, teacher_probability=wrong))
+        parts.append(own.assign(compared_with=str(teacher), teacher_probability=wrong))
     return pd.concat(parts, ignore_index=True)
 
 

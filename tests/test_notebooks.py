@@ -52,7 +52,11 @@ def texts(notebook: Any) -> dict[str, list[dict[str, str]]]:
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["01_degradation.ipynb", "02_read_completions.ipynb"]
+    assert [path.name for path in NOTEBOOKS] == [
+        "01_degradation.ipynb",
+        "02_read_completions.ipynb",
+        "03_recovery.ipynb",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -72,10 +72,9 @@ def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         samples = int(made["sample"].nunique())
         about = {"student": values[1], "arm": values[2], "step": int(own["step"].iloc[0]), "samples": samples}
         for _, row in own.iterrows():
-            there = (row["task"], row["n"], samples, row["adapter"])
-            rows.append(
-                about | {name: row[name] for name in _KEPT} | {"published": published_accuracy(*values[1:], *there)}
-            )
+            of_task = (row["task"], row["n"], samples, row["adapter"])
+            published = published_accuracy(values[1], values[2], *of_task)
+            rows.append(about | {name: row[name] for name in _KEPT} | {"published": published})
         if len(own) > 1:
             control = _of(answered, dict(zip(keys, [*values[:2], UNTRAINED], strict=True)))
             rows.append(about | _average(made, None if values[2] == UNTRAINED else control))

@@ -71,6 +71,7 @@ def score_table(items: pd.DataFrame) -> pd.DataFrame:
             row |= _comparison(scores, control)
         rows.append(row)
     table = pd.DataFrame(rows, columns=[*keys, *[name for name in SCORE_COLUMNS if name not in ARM_KEYS]])
+    table["chance"] = table["chance"].astype(float)  # where no task has one it would be of no type
     _add_holm(table)
     _add_floors(table, answers)
     return table
