@@ -17,9 +17,10 @@ from offmodel.data.chat import MASKED, Example
 from offmodel.errors import RequestError
 from offmodel.training.batches import order_of_examples
 from offmodel.training.checkpoint import compute_dtype, load_checkpoint
-from offmodel.training.loop import OnProgress, last_checkpoint, refuse_data_parallel
+from offmodel.training.loop import OnProgress, epoch_arguments, last_checkpoint, refuse_data_parallel
 from offmodel.training.rl import require_trl
 from offmodel.training.sft import lora_config
+from offmodel.training.trl_loop import trl_arguments
 from offmodel.values import DPO
 
 
@@ -118,29 +119,11 @@ def _arguments(settings: DPO, work: Path, save_every: int, device_batch: int, dt
             "choose another device_batch"
         )
     arguments = DPOConfig(
-        output_dir=str(work),
-        num_train_epochs=1,  # the order of the pairs already runs through all epochs
-        train_sampling_strategy="sequential",
-        per_device_train_batch_size=device_batch,
+        **trl_arguments(settings, work, save_every, device_batch, dtype),
+        **epoch_arguments(settings),
         gradient_accumulation_steps=settings.batch_size // (device_batch * devices),
         beta=settings.beta,
         max_length=None,  # the examples are cut already
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=settings.warmup_ratio,  # below 1 it is a share of all steps
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        bf16=dtype == torch.bfloat16,
-        gradient_checkpointing=False,
-        save_steps=save_every,
-        save_total_limit=2,  # the newest is not yet marked whole when older ones are deleted
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-        use_cpu=not torch.cuda.is_available(),
-        ddp_find_unused_parameters=False,
     )
     refuse_data_parallel(arguments)
     return arguments

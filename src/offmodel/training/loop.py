@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pandas as pd
 import torch
@@ -101,8 +101,58 @@ def completion_loss(model: Any, objective: Objective, dtype: torch.dtype) -> Ite
         del causal_lm.forward  # the class's own forward shows again
 
 
-class LoggingTrainer(Trainer):
-    """A Trainer that keeps a row for each step in its state, which each checkpoint saves and a resume reads back."""
+class CurveTrainer(Trainer):
+    """A Trainer that keeps a row for each optimiser step in its state, which each checkpoint saves and a resume reads
+    back, and that marks whole checkpoints. It may be inherited before another library's Trainer.
+
+    Args:
+        others: what the Trainer behind it takes.
+    """
+
+    unit: ClassVar = "step"
+    """What an optimiser step is called in an error."""
+
+    def __init__(self, *, on_progress: OnProgress, fingerprint: str, **others: Any) -> None:
+        self._on_progress, self._fingerprint = on_progress, fingerprint
+        self._step_began: float | None = None
+        super().__init__(**others)
+        self.remove_callback(PrinterCallback)
+
+    def measured(self, seconds: float) -> dict[str, Any]:
+        """What the row of this step holds beside what the Trainer logs; the step took so many seconds."""
+        raise NotImplementedError
+
+    def tokens_of_step(self) -> int:
+        """For `on_progress`, asked once the row is logged."""
+        raise NotImplementedError
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        self._step_began = self._step_began or time.perf_counter()  # of the first micro-batch
+        return super().training_step(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "grad_norm" not in logs:  # the summary after the last step
+            return
+        assert self._step_began is not None
+        seconds, self._step_began = time.perf_counter() - self._step_began, None
+        row = {**logs, **self.measured(seconds)}
+        step = self.state.global_step
+        if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
+            raise RunError(
+                f"training diverged at {self.unit} {step} of {self.state.max_steps} (loss {row['loss']}, gradient norm "
+                f"{row['grad_norm']}); lower learning_rate"
+            )
+        super().log(row, start_time)
+        self._on_progress(step, self.state.max_steps, self.tokens_of_step())
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            mark_whole(Path(str(self.args.output_dir)), self.state.global_step, self._fingerprint)
+
+
+class LoggingTrainer(CurveTrainer):
+    """The loop of supervised fine-tuning: examples in their order, and the totals of `completion_loss`."""
 
     def __init__(
         self,
@@ -110,48 +160,60 @@ class LoggingTrainer(Trainer):
         args: TrainingArguments,
         examples: Dataset[Example],
         totals: StepTotals,
-        on_progress: OnProgress,
-        fingerprint: str,
         keep: Keep = lambda step: None,
+        **others: Any,
     ) -> None:
-        super().__init__(model=model, args=args, train_dataset=examples, data_collator=collate)
-        self._keep = keep
-        self.remove_callback(PrinterCallback)
-        self._totals = totals
-        self._on_progress = on_progress
-        self._fingerprint = fingerprint
-        self._step_began: float | None = None
+        super().__init__(model=model, args=args, train_dataset=examples, data_collator=collate, **others)
+        self._totals, self._keep = totals, keep
 
     def rows(self) -> pd.DataFrame:
         """One row for each optimiser step so far, those before a resume included."""
         rows = [row for row in self.state.log_history if "nll" in row]
         return pd.DataFrame(rows, columns=_COLUMNS)
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        self._step_began = self._step_began or time.perf_counter()
-        return super().training_step(*args, **kwargs)
+    def measured(self, seconds: float) -> dict[str, Any]:
+        row = self._totals.take(lambda sums: self.accelerator.reduce(sums, "sum"))  # type: ignore[arg-type, return-value]
+        return {**row, "tokens_per_second": row["tokens"] / seconds}
+
+    def tokens_of_step(self) -> int:
+        return int(self.state.log_history[-1]["tokens"])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "grad_norm" not in logs:  # the summary after the last step
-            return
-        row = self._totals.take(lambda sums: self.accelerator.reduce(sums, "sum"))  # type: ignore[arg-type, return-value]
-        assert self._step_began is not None
-        row["tokens_per_second"] = row["tokens"] / (time.perf_counter() - self._step_began)
-        self._step_began = None
-        step = self.state.global_step
-        if not (math.isfinite(row["loss"]) and math.isfinite(logs["grad_norm"])):
-            raise RunError(
-                f"training diverged at step {step} of {self.state.max_steps} (loss {row['loss']}, gradient norm "
-                f"{logs['grad_norm']}); lower learning_rate"
-            )
-        super().log({**logs, **row}, start_time)
-        self._keep(step)
-        self._on_progress(step, self.state.max_steps, int(row["tokens"]))
+        super().log(logs, start_time)
+        if "grad_norm" in logs:
+            self._keep(self.state.global_step)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            mark_whole(Path(str(self.args.output_dir)), self.state.global_step, self._fingerprint)
+
+def loop_arguments(settings: Any, work: Path, save_every: int, device_batch: int) -> dict[str, Any]:
+    """Arguments of a Trainer that are the same for every training here; `settings` has its own learning_rate,
+    max_grad_norm and seed."""
+    return {
+        "output_dir": str(work),
+        "per_device_train_batch_size": device_batch,
+        "learning_rate": settings.learning_rate,
+        "max_grad_norm": settings.max_grad_norm,
+        "seed": settings.seed,
+        "save_steps": save_every,
+        "save_total_limit": 2,  # the newest is not yet marked whole when older ones are deleted
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": [],
+        "use_cpu": not torch.cuda.is_available(),  # without it, processes on CPUs would each train alone
+        "ddp_find_unused_parameters": False,
+    }
+
+
+def epoch_arguments(settings: Any) -> dict[str, Any]:
+    """Arguments of a training on examples in a given order, in which all epochs are; `settings` has its own schedule,
+    warmup_ratio and weight_decay."""
+    return {
+        "num_train_epochs": 1,
+        "train_sampling_strategy": "sequential",
+        "lr_scheduler_type": settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        "warmup_steps": settings.warmup_ratio,  # below 1 it is a share of all steps
+        "weight_decay": settings.weight_decay,
+    }
 
 
 def refuse_data_parallel(arguments: TrainingArguments) -> None:

@@ -4,22 +4,20 @@ TRL samples with vLLM too, but up to another version than the one pinned here, s
 imports no TRL: `offmodel.training.rl.require_trl` says beforehand whether that will do.
 """
 
-import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 import torch
-from torch import Tensor
-from transformers import GenerationConfig, PrinterCallback, Trainer
+from transformers import GenerationConfig
 
 from offmodel.data.chat import ChatFormat, InContextChat, Message
-from offmodel.errors import RequestError, RunError
+from offmodel.errors import RequestError
 from offmodel.training.checkpoint import load_checkpoint
-from offmodel.training.loop import OnProgress, mark_whole, refuse_data_parallel
+from offmodel.training.loop import refuse_data_parallel
+from offmodel.training.trl_loop import QuietTrainer, trl_arguments
 from offmodel.values import RL, Distillation
 
 # What every TRL trainer logs, and the column it becomes.
@@ -27,24 +25,21 @@ _FIRST = {"step": "step", "loss": "loss"}
 _LAST = {"grad_norm": "grad_norm", "learning_rate": "learning_rate", "seconds": "seconds"}
 
 
-class OnPolicyTrainer(Trainer):
+class OnPolicyTrainer(QuietTrainer):
     """To be inherited before one of TRL's trainers: prompts given as token ids, and a row for each update in its state.
 
     Args:
         prompts: token ids of each prompt; the data set's `prompt` is an index into them, written as text.
-        of_trl: what TRL's own trainer takes.
+        others: what `CurveTrainer` and TRL's own trainer take.
     """
 
+    unit: ClassVar = "update"
     logged: ClassVar[Mapping[str, str]]
     """What TRL and the trainer itself log beside loss, gradient and learning rate, and the column it becomes."""
 
-    def __init__(
-        self, *, prompts: Sequence[list[int]], on_progress: OnProgress, fingerprint: str, **of_trl: Any
-    ) -> None:
-        self._prompts, self._on_progress, self._fingerprint = prompts, on_progress, fingerprint
-        self._update_began: float | None = None
-        super().__init__(**of_trl)
-        self.remove_callback(PrinterCallback)
+    def __init__(self, *, prompts: Sequence[list[int]], **others: Any) -> None:
+        self._prompts = prompts
+        super().__init__(**others)
 
     def rows(self) -> pd.DataFrame:
         """The learning curve so far, one row for each update, those before a resume included."""
@@ -59,41 +54,15 @@ class OnPolicyTrainer(Trainer):
         curve.insert(len(curve.columns) - 1, "tokens_per_second", sampled / curve["seconds"])
         return curve
 
-    # ---- what TRL calls
+    def measured(self, seconds: float) -> dict[str, Any]:
+        return {"seconds": seconds}
 
-    def _send_telemetry(self) -> None:
-        """Nothing is told to anyone: TRL would report each run to its makers."""
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None: TRL would write one into every checkpoint."""
+    def tokens_of_step(self) -> int:
+        return int(self.rows()["tokens"].iloc[-1])
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # TRL would apply the tokenizer's template with its own options; the ids that were trained on are these.
         return [self._prompts[int(prompt)] for prompt in prompts], None, {}
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        self._update_began = self._update_began or time.perf_counter()  # the first of an update samples the answers
-        return super().training_step(*args, **kwargs)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "grad_norm" not in logs:  # the summary after the last step
-            return
-        step = self.state.global_step
-        if not (math.isfinite(logs["loss"]) and math.isfinite(logs["grad_norm"])):
-            raise RunError(
-                f"training diverged at update {step} of {self.state.max_steps} (loss {logs['loss']}, gradient norm "
-                f"{logs['grad_norm']}); lower learning_rate"
-            )
-        assert self._update_began is not None
-        seconds = time.perf_counter() - self._update_began
-        self._update_began = None
-        super().log({**logs, "seconds": seconds}, start_time)
-        self._on_progress(step, self.state.max_steps, int(self.rows()["tokens"].iloc[-1]))
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            mark_whole(Path(str(self.args.output_dir)), self.state.global_step, self._fingerprint)
 
 
 def arguments(
@@ -119,28 +88,14 @@ def arguments(
             "another device_batch"
         )
     made = config(
-        output_dir=str(work),
+        **trl_arguments(settings, work, save_every, device_batch, dtype),
         max_steps=updates,
-        per_device_train_batch_size=device_batch,
         gradient_accumulation_steps=answers // (device_batch * devices),  # one sampling, one optimiser step
         shuffle_dataset=False,  # the order already runs through all updates
         max_completion_length=settings.max_completion_tokens,
         temperature=settings.temperature,
-        learning_rate=settings.learning_rate,
         lr_scheduler_type="constant",
         weight_decay=0.0,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        bf16=dtype == torch.bfloat16,
-        gradient_checkpointing=False,
-        save_steps=save_every,
-        save_total_limit=2,  # the newest is not yet marked whole when older ones are deleted
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-        use_cpu=not torch.cuda.is_available(),
-        ddp_find_unused_parameters=False,
         **own,
     )
     refuse_data_parallel(made)

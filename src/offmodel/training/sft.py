@@ -27,7 +27,9 @@ from offmodel.training.loop import (
     LoggingTrainer,
     OnProgress,
     completion_loss,
+    epoch_arguments,
     last_checkpoint,
+    loop_arguments,
     refuse_data_parallel,
 )
 from offmodel.training.merge import copy_without_weights
@@ -104,7 +106,9 @@ class StudentTrainer:
                     if step in training.snapshots and trainer.is_world_process_zero():
                         self._write(model, snapshot_folder(work, step))
 
-                trainer = LoggingTrainer(model, arguments, data, totals, on_progress, fingerprint, keep)
+                trainer = LoggingTrainer(
+                    model, arguments, data, totals, keep, on_progress=on_progress, fingerprint=fingerprint
+                )
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if trainer.is_world_process_zero():
                 self._write(model, out)
@@ -165,25 +169,9 @@ def _casts_left_to(model: Any) -> Any:
 
 def _arguments(training: Training, work: Path, save_every: int, device_batch: int) -> TrainingArguments:
     arguments = TrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=1,  # the order of the examples already runs through all epochs
-        train_sampling_strategy="sequential",
-        per_device_train_batch_size=device_batch,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.schedule if training.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=training.warmup_ratio,  # below 1 it is a share of all steps
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
-        seed=training.seed,
-        save_steps=save_every,
-        save_total_limit=2,  # the newest is not yet marked whole when older ones are deleted
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-        use_cpu=not torch.cuda.is_available(),  # without it, processes on CPUs would each train alone
+        **loop_arguments(training, work, save_every, device_batch),
+        **epoch_arguments(training),
         remove_unused_columns=False,
-        ddp_find_unused_parameters=False,
     )
     refuse_data_parallel(arguments)
     devices = arguments.world_size
