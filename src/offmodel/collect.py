@@ -121,17 +121,13 @@ def read_answers(experiment: Experiment, readings: Sequence[Reading], store: Sto
     Readings that are not finished are left out.
     """
     frames = []
-    for reading in readings:
-        likelihood = reading.likelihood
-        if not store.is_done(likelihood):
-            continue
-        tokens = pd.read_parquet(store.folder(likelihood) / "tokens.parquet")
+    for reading, tokens in _finished(readings, store):
         columns = {
             **_read(experiment, reading),
             "key": tokens["key"],
             "tokens": [len(values) for values in tokens["logprobs"]],
             "logprob": [float(np.sum(values)) for values in tokens["logprobs"]],
-            "likelihood_id": likelihood.id,
+            "likelihood_id": reading.likelihood.id,
         }
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
@@ -144,12 +140,17 @@ def token_probabilities(experiment: Experiment, readings: Sequence[Reading], sto
     `math_training.token_bins`. Readings that are not finished are left out.
     """
     frames = []
+    for reading, tokens in _finished(readings, store):
+        bins = token_bins([value for row in tokens["logprobs"] for value in row])
+        frames.append(bins.assign(**_read(experiment, reading)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _finished(readings: Sequence[Reading], store: Store) -> Iterator[tuple[Reading, pd.DataFrame]]:
+    """The readings that are there, each with its tokens' log-probabilities."""
     for reading in readings:
         if store.is_done(reading.likelihood):
-            tokens = pd.read_parquet(store.folder(reading.likelihood) / "tokens.parquet")
-            bins = token_bins([value for row in tokens["logprobs"] for value in row])
-            frames.append(bins.assign(**_read(experiment, reading)))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+            yield reading, pd.read_parquet(store.folder(reading.likelihood) / "tokens.parquet")
 
 
 def _read(experiment: Experiment, reading: Reading) -> dict[str, Any]:

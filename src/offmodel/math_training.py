@@ -11,7 +11,7 @@ import pandas as pd
 
 from offmodel import statistics
 from offmodel.published import published_accuracy
-from offmodel.results import BOOTSTRAP_SEED, UNTRAINED, by_item, grouped, is_floor, named
+from offmodel.results import BOOTSTRAP_SEED, UNTRAINED, by_item, grouped, is_floor, matching, named
 
 READING = "training_set"
 BIN_EDGES = (0.0, 1e-4, 1e-3, 0.01, *(round(0.1 * k, 1) for k in range(1, 11)))
@@ -67,7 +67,7 @@ def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     answered = items.assign(step=items.get("step", np.nan))
     rows: list[dict[str, Any]] = []
     for values, own in grouped(last, keys):
-        made = _of(answered, dict(zip(keys, values, strict=True)))
+        made = matching(answered, dict(zip(keys, values, strict=True)))
         made = made[made["step"] == own["step"].iloc[0]] if values[-1] != UNTRAINED else made
         samples = int(made["sample"].nunique())
         about = {"student": values[1], "arm": values[2], "step": int(own["step"].iloc[0]), "samples": samples}
@@ -76,7 +76,7 @@ def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             published = published_accuracy(values[1], values[2], *of_task)
             rows.append(about | {name: row[name] for name in _KEPT} | {"published": published})
         if len(own) > 1:
-            control = _of(answered, dict(zip(keys, [*values[:2], UNTRAINED], strict=True)))
+            control = matching(answered, dict(zip(keys, [*values[:2], UNTRAINED], strict=True)))
             rows.append(about | _average(made, None if values[2] == UNTRAINED else control))
     table = pd.DataFrame(rows, columns=["student", "arm", "step", "samples", *_KEPT, "published"])
     return table.astype({"published": float})
@@ -94,7 +94,3 @@ def _average(made: pd.DataFrame, control: pd.DataFrame | None) -> dict[str, Any]
         changes = [scores - before[task] for task, scores in by_task.items()]
         row |= named("difference", statistics.mean_of_means(changes, np.random.default_rng(BOOTSTRAP_SEED)))
     return row
-
-
-def _of(table: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
-    return table[np.logical_and.reduce([table[name] == value for name, value in wanted.items()])]

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pandas as pd
 
 from offmodel.published import published_accuracy
-from offmodel.results import UNTRAINED, grouped
+from offmodel.results import UNTRAINED, grouped, matching
 
 ARMS: Final = [UNTRAINED, "dpo", "rft", "grpo", "offline_dft", "offline_iw_sft"]  # the order of the paper's table
 
@@ -34,19 +34,14 @@ def offline_table(items: pd.DataFrame, scores: pd.DataFrame, curves: pd.DataFram
             for score in own[own["arm"] == arm].to_dict("records"):
                 row = {name: score[name] for name in COLUMNS if name in score}
                 row |= {name: score[there] for name, there in _CHANGE.items()}
-                row["samples"] = int(_of_arm(items, row, "task")["sample"].nunique())
+                of_arm = {name: row[name] for name in ("experiment", "student", "arm")}
+                row["samples"] = int(matching(items, {**of_arm, "task": row["task"]})["sample"].nunique())
                 row["published"] = published_accuracy(
                     row["student"], row["arm"], row["task"], row["n"], row["samples"], score["adapter"]
                 )
-                rows.append(row | (_tokens(_of_arm(curves, row)) if curves is not None else {}))
+                rows.append(row | (_tokens(matching(curves, of_arm)) if curves is not None else {}))
     numbers = [*_CHANGE, "sampled_tokens", "trained_tokens", "published"]
     return pd.DataFrame(rows, columns=COLUMNS).astype({name: float for name in numbers})
-
-
-def _of_arm(table: pd.DataFrame, row: dict[str, Any], *more: str) -> pd.DataFrame:
-    for name in ("experiment", "student", "arm", *more):
-        table = table[table[name] == row[name]]
-    return table
 
 
 def _tokens(curve: pd.DataFrame) -> dict[str, float]:

@@ -6,6 +6,7 @@ parameter of an arm, null where the arm has none). `scores.csv` is `score_table`
 student, by item.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,14 @@ def check_items(items: pd.DataFrame) -> None:
 def grouped(table: pd.DataFrame, keys: list[str]) -> Any:
     """Groups in the order in which they first appear; a null is a value like any other."""
     return table.groupby(keys, sort=False, dropna=False)
+
+
+def matching(table: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows that have these values in these columns; a null is a value like any other."""
+    same = pd.Series(True, index=table.index)
+    for name, value in wanted.items():
+        same &= table[name].isna() if pd.isna(value) else table[name] == value
+    return table[same]
 
 
 def by_item(group: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from offmodel import statistics
-from offmodel.results import BOOTSTRAP_SEED, RUN_KEYS, UNTRAINED
+from offmodel.results import BOOTSTRAP_SEED, UNTRAINED, by_item, matching
 from offmodel.style import style_effects
 
 OFF_MODEL, RL = "off_model_sft", "rl"
@@ -51,17 +51,17 @@ def rl_table(
             UNTRAINED: same | {"arm": UNTRAINED},
             OFF_MODEL: same | {"arm": OFF_MODEL, "teacher": keys["after"]},
         }
-        correct = {arm: _by_item(_where(items, wanted)) for arm, wanted in chosen.items()}
+        correct = {arm: by_item(matching(items, wanted)) for arm, wanted in chosen.items()}
         for arm, wanted in chosen.items():
-            for _, score in _where(scores, wanted).iterrows():
+            for _, score in matching(scores, wanted).iterrows():
                 row = keys | {"arm": arm, "start": arm, "updates": 0} | _kept(score)
                 rows.append(row | _shift(shifts, wanted | {"compared_with": keys["after"]}, arm))
         for _, score in own.sort_values(["start", "reward", "updates"], kind="stable").iterrows():
             wanted = keys | {"arm": RL} | {name: score[name] for name in ("start", "reward", "updates")}
             at = {name: wanted[name] for name in ("experiment", "student", "after", "start", "reward")}
-            step = _where(curve, at | {"step": score["updates"]})["mean_reward"]
+            step = matching(curve, at | {"step": score["updates"]})["mean_reward"]
             row = wanted | _kept(score) | {"mean_reward": float(step.iloc[0]) if len(step) else np.nan}
-            row |= _compared(_by_item(_where(items, wanted)), correct, score["start"])
+            row |= _compared(by_item(matching(items, wanted)), correct, score["start"])
             rows.append(row | _shift(shifts, wanted | {"compared_with": keys["after"]}, RL))
     table = pd.DataFrame(rows, columns=COLUMNS)
     numbers = [*_CHANGE, *_FRACTION[:-1], "mean_reward", *_SHIFT]
@@ -79,17 +79,6 @@ def reward_curves(curves: pd.DataFrame | None) -> pd.DataFrame:
     keys = CURVE_COLUMNS[:-2]
     grouped = curves[curves["arm"] == RL].groupby(keys, sort=False)
     return grouped.agg(mean_reward=("reward_of_step", "mean"), seeds=("seed", "nunique")).reset_index()
-
-
-def _where(table: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
-    same = pd.Series(True, index=table.index)
-    for name, value in wanted.items():
-        same &= table[name] == value
-    return table[same]
-
-
-def _by_item(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.pivot(index="item", columns=RUN_KEYS, values="correct").astype(float).sort_index()
 
 
 def _kept(score: pd.Series) -> dict[str, Any]:
@@ -122,5 +111,5 @@ def _of_seeds(control: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 def _shift(shifts: pd.DataFrame | None, wanted: dict[str, Any], arm: str) -> dict[str, float]:
     if arm == UNTRAINED:
         return {} if shifts is None else {"shift": 0.0}
-    found = _where(shifts, wanted) if shifts is not None else pd.DataFrame()
+    found = matching(shifts, wanted) if shifts is not None else pd.DataFrame()
     return {name: float(found[name].iloc[0]) for name in _SHIFT} if len(found) else {}
