@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from conftest import SMOKE, run_study
 
-from offmodel import builders
 from offmodel.builders import Workshop
 from offmodel.data.chat import Message
 from offmodel.engines.base import Generation
@@ -60,7 +59,7 @@ def test_its_answers_are_kept_like_any_other(mine: Path, tmp_path: Path, monkeyp
         made = [Generation(f"about {chat[-1]['content'][:9]}", 4, "stop") for chat in chats]
         return [Reply(one, "nano-of-april", seeded=i > 0) for i, one in enumerate(made)]
 
-    monkeypatch.setattr(builders, "answer_by_api", answer)
+    monkeypatch.setattr("offmodel.builders.data.answer_by_api", answer)
     study = Study(load_preset(str(mine)), 0)
     teacher, store = model(TEACHER), Store(tmp_path / "runs")
     recipe = teacher.answer(study.chat, study.sampling)
