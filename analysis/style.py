@@ -118,14 +118,8 @@ def opening_condition(opening: str) -> Condition:
 
 
 def condition(arm: str) -> Condition:
-    """How an arm looks.
-
-    Raises:
-        RequestError: the arm's word is not among the conditions.
-    """
-    if arm not in CONDITIONS:
-        raise RequestError(f"arm '{arm}' has no label or colour; add it to analysis/style.py")
-    return CONDITIONS[arm]
+    """How an arm looks: one that is not among the conditions is grey, named as its script names it, and comes last."""
+    return CONDITIONS.get(arm, Condition(arm.replace("_", " "), GREY, "8", len(CONDITIONS)))
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:

@@ -49,7 +49,9 @@ def test_unknown_arm() -> None:
 
 def test_unknown_model(tmp_path: Path) -> None:
     line = one_line("--preset", preset(tmp_path, 'teachers = ["gemma3-270m"]', 'teachers = ["gemma-270m"]'))
-    assert line == "error: unknown model 'gemma-270m'; did you mean 'gemma3-270m'? Known: " + ", ".join(MODELS)
+    known = ", ".join(MODELS)
+    said = f"error: unknown model 'gemma-270m'; did you mean 'gemma3-270m'? Known: {known}. "
+    assert line == said + "A model of your own is described under [models.ALIAS] of a preset"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_weights_accepted_for_an_unknown_model(tmp_path: Path) -> None:
 
 def test_publishing_a_part_is_refused() -> None:
     assert "--publish is for a whole preset" in one_line("--publish", "--limit", "3")
-    assert "--publish is for a whole preset" in one_line("--publish", "--preset", str(SMOKE))
+    assert f"put {SMOKE} there, and name it --preset smoke" in one_line("--publish", "--preset", str(SMOKE))
 
 
 def test_vllm_asked_for_and_not_installed(tmp_path: Path) -> None:

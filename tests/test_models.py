@@ -18,6 +18,8 @@ from offmodel.recipes import Base
 from offmodel.store import Store
 from offmodel.study import Experiment
 from offmodel.weights.checkpoints import HubCheckpoint
+from offmodel.weights.hub import HubGguf
+from offmodel.weights.packages import PackagedGguf
 
 EXPERIMENT: Experiment = runpy.run_path(str(ROOT / "experiments" / "01_degradation.py"))["arms"]
 NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
@@ -72,6 +74,7 @@ def test_a_card_is_pinned_and_complete(alias: str) -> None:
         with pytest.raises(RequestError, match="no weights to accept"):
             model(alias, "a" * 64)
     else:
+        assert isinstance(card.source, HubGguf | PackagedGguf)
         assert re.fullmatch(r"[0-9a-f]{64}", card.source.sha256)
         assert model(alias).weights == f"sha256:{card.source.sha256[:16]}"
 

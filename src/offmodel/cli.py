@@ -86,9 +86,11 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     started = time.monotonic()
     preset = load_preset(options.preset)
     part = bool(options.only or options.tasks or options.limit or options.seeds)
-    if options.publish and (part or options.preset.endswith(".toml")):
-        raise RequestError("--publish is for a whole preset of experiments/presets: leave out --only, --tasks, --limit "
-                           "and --seeds")  # fmt: skip
+    if options.publish and part:
+        raise RequestError("--publish is for a whole preset: leave out --only, --tasks, --limit and --seeds")
+    if options.publish and options.preset.endswith(".toml"):
+        raise RequestError(f"--publish is for a preset of experiments/presets: put {options.preset} there, and name it "
+                           f"--preset {Path(options.preset).stem}")  # fmt: skip
     settings = _settings(preset, options)
     seeds = options.seeds or preset.seeds
     arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
@@ -131,7 +133,11 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
 
 
 def _settings(preset: Preset, options: argparse.Namespace) -> Settings:
-    chosen: dict[str, Any] = {**preset.run.model_dump(), "engine": choose_engine(options.engine)}
+    chosen: dict[str, Any] = {
+        **preset.run.model_dump(),
+        "engine": choose_engine(options.engine),
+        "own_models": preset.models,
+    }
     for name in ("data", "models", "runs"):
         if getattr(options, name) is not None:
             chosen[name] = getattr(options, name).expanduser().resolve()

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from offmodel.errors import RequestError
+from offmodel.models.own import OwnModel
 from offmodel.nearest import unknown
 from offmodel.paths import PRESETS
 from offmodel.settings import Running
@@ -142,6 +143,7 @@ class Preset(_Section):
     weights: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
         default={}, description="By model: the sha256 of a weights file that is accepted instead of the registered one"
     )
+    models: dict[str, OwnModel] = Field(default={}, description="Models that are not registered, by the name they get")
     other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
     repair: Repair = Repair()
     distillation: DistillationSize = DistillationSize()
@@ -191,5 +193,7 @@ def _fields_at(section: list[Any]) -> list[str]:
         return list(Preset.model_fields)
     if section[0] in ("tasks", "other_tasks"):
         return list(TaskSize.model_fields)
+    if section[0] == "models":
+        return list(OwnModel.model_fields)
     model = Preset.model_fields[str(section[0])].annotation
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

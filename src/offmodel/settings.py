@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from offmodel.errors import RequestError
+from offmodel.models.own import OwnModel
 from offmodel.paths import RUNS
 
 EngineName = Literal["vllm", "transformers"]
@@ -45,6 +46,7 @@ class Settings(Running):
     data: Path | None = Field(default_factory=lambda: _folder("OFFMODEL_DATA"))
     models: Path | None = Field(default_factory=lambda: _folder("OFFMODEL_MODELS"))
     engine: EngineName = "transformers"
+    own_models: dict[str, OwnModel] = {}  # of the preset
 
 
 def choose_engine(asked: str) -> EngineName:

@@ -12,7 +12,7 @@ from offmodel.data.prompts import load_prompts
 from offmodel.data.sources import resolve
 from offmodel.errors import RequestError
 from offmodel.evaluation.registry import card_of
-from offmodel.models import MODELS, model
+from offmodel.models import MODELS, add_own_models, model
 from offmodel.nearest import unknown
 from offmodel.presets import Preset
 from offmodel.recipes import Accepted, Base, Completions, Likelihood, Model, Preferences, Prefill, Scores
@@ -63,6 +63,7 @@ class Study:
         return student
 
     def _model(self, alias: str) -> Base:
+        add_own_models(self.preset.models)
         for accepted in self.preset.weights:
             model(accepted)  # a misspelt one is refused
         return model(alias, self.preset.weights.get(alias))

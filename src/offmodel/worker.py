@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from offmodel.builders import Workshop
 from offmodel.errors import RequestError, RunError
+from offmodel.models import add_own_models
 from offmodel.progress import terminal
 from offmodel.provenance import provenance
 from offmodel.recipes import AnyRecipe
@@ -43,6 +44,7 @@ class Event(BaseModel):
 
 def work(job: Job, events: Path) -> None:
     """Make every recipe of the job that is not there yet; append events to a file as they happen."""
+    add_own_models(job.settings.own_models)
     store = Store(job.settings.runs)
     screen = terminal()
     with events.open("a", encoding="utf-8", buffering=1) as told, Workshop(store, job.settings) as workshop:

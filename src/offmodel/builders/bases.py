@@ -10,7 +10,7 @@ from offmodel.recipes import Base
 
 
 def build_base(recipe: Base, out: Path, scratch: Path, models: Path | None) -> None:
-    from offmodel.weights.checkpoints import HubCheckpoint, fetch_checkpoint
+    from offmodel.weights.checkpoints import HubCheckpoint, LocalCheckpoint, copy_checkpoint, fetch_checkpoint
     from offmodel.weights.gguf import convert
     from offmodel.weights.hub import HubGguf, locate
     from offmodel.weights.packages import fetch
@@ -23,6 +23,9 @@ def build_base(recipe: Base, out: Path, scratch: Path, models: Path | None) -> N
     if isinstance(card.source, ApiModel):
         source = {"name": card.source.name, "url": card.source.url}
         (out / "model.json").write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
+        return
+    if isinstance(card.source, LocalCheckpoint):
+        copy_checkpoint(card.source, recipe.weights, out, log)
         return
     if isinstance(card.source, HubCheckpoint):
         fetch_checkpoint(card.source, recipe.alias, recipe.weights, models, out, log)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from offmodel.engines.provider import ApiModel
-from offmodel.weights.checkpoints import HubCheckpoint
+from offmodel.weights.checkpoints import HubCheckpoint, LocalCheckpoint
 from offmodel.weights.hub import HubGguf
 from offmodel.weights.packages import PackagedGguf
 
@@ -25,7 +25,7 @@ class ModelCard:
     family: str
     parameters: int
     licence: str
-    source: PackagedGguf | HubGguf | HubCheckpoint | ApiModel
+    source: PackagedGguf | HubGguf | HubCheckpoint | LocalCheckpoint | ApiModel
     chat: Literal["template", "in_context", "api"]
     download_bytes: int
     checkpoint_bytes: int

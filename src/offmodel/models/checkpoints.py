@@ -7,29 +7,42 @@ they only let `--plan` say that a GPU is wanted.
 from typing import Any
 
 from offmodel.models.card import ModelCard
-from offmodel.weights.checkpoints import HubCheckpoint
+from offmodel.weights.checkpoints import HubCheckpoint, LocalCheckpoint
 
 _THINKING = {"thinking": ("<think>", "</think>"), "template_options": {"enable_thinking": True}}
 _NOT_THINKING = {"template_options": {"enable_thinking": False}}
 
 
-def _card(
-    alias: str, title: str, family: str, parameters: int, licence: str, repository: str, commit: str, **quirks: Any
+def checkpoint_card(
+    alias: str,
+    title: str,
+    family: str,
+    parameters: int,
+    licence: str,
+    source: HubCheckpoint | LocalCheckpoint,
+    **quirks: Any,
 ) -> ModelCard:
+    """The card of a checkpoint whose weights have 16 bits each; its speeds are guessed from its size."""
     return ModelCard(
         alias=alias,
         title=title,
         family=family,
         parameters=parameters,
         licence=licence,
-        source=HubCheckpoint(repository, commit),
+        source=source,
         chat="template",
-        download_bytes=2 * parameters,
+        download_bytes=2 * parameters if isinstance(source, HubCheckpoint) else 0,
         checkpoint_bytes=2 * parameters,
         generated_per_second=1.5e11 / parameters,
         trained_per_second=6e10 / parameters,
         **quirks,
     )
+
+
+def _card(
+    alias: str, title: str, family: str, parameters: int, licence: str, repository: str, commit: str, **quirks: Any
+) -> ModelCard:
+    return checkpoint_card(alias, title, family, parameters, licence, HubCheckpoint(repository, commit), **quirks)
 
 
 CHECKPOINTS = (

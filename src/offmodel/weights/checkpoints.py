@@ -34,6 +34,33 @@ class HubCheckpoint:
     commit: str
 
 
+@dataclass(frozen=True)
+class LocalCheckpoint:
+    """A folder of this machine: safetensors, config and a tokenizer with a chat template."""
+
+    folder: Path
+
+
+def copy_checkpoint(source: LocalCheckpoint, weights: str, out: Path, log: Callable[[str], None]) -> None:
+    """Copy a checkpoint of this machine into `out`, an empty folder: linked, it would change with what is trained
+    there next.
+
+    Args:
+        source: where it is.
+        weights: `sha256:` and the first digits of its `digest_of_all`.
+        out: where to put it.
+        log: called with one line per step.
+
+    Raises:
+        RunError: it is no longer what it was when the run began.
+    """
+    log(f"copying {source.folder}")
+    for path in _taken(source.folder):
+        shutil.copyfile(path, out / path.name)
+    if not digest_of_all(out).startswith(weights.removeprefix("sha256:")):
+        raise RunError(f"{source.folder} has changed since this run began; run the same command again")
+
+
 def fetch_checkpoint(
     source: HubCheckpoint, alias: str, weights: str, models: Path | None, out: Path, log: Callable[[str], None]
 ) -> None:
@@ -74,6 +101,11 @@ def digest_of(folder: Path) -> str:
         RunError: there are none.
     """
     return _whole(_digests(folder))
+
+
+def digest_of_all(folder: Path) -> str:
+    """As `digest_of`, and of config and tokenizer as well."""
+    return _whole({path.name: sha256_of(path) for path in _taken(folder)})
 
 
 def _digests(folder: Path) -> dict[str, str]:

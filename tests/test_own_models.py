@@ -1,0 +1,123 @@
+"""Models that a preset brings along: planned, refused with one line, and really asked."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import SMOKE, run_study
+from pydantic import ValidationError
+
+from offmodel.errors import RequestError, RunError
+from offmodel.models import MODELS, add_own_models, model
+from offmodel.models.own import OwnModel
+from offmodel.presets import load_preset
+from offmodel.weights.checkpoints import LocalCheckpoint, copy_checkpoint
+
+FILES = {"model.safetensors": b"weights", "config.json": b"{}", "tokenizer_config.json": b"{}", "modeling.py": b"code"}
+COMMIT = "c" * 40
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test adds is gone after it."""
+    for module in ("offmodel.models", "offmodel.study"):
+        monkeypatch.setattr(f"{module}.MODELS", dict(MODELS))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def preset(tmp_path: Path, described: str, student: str = "mine") -> str:
+    path = tmp_path / "own.toml"
+    text = SMOKE.read_text().replace('students = ["smollm2-135m"]', f'students = ["{student}"]')
+    path.write_text(f"{text}\n[models.{student}]\n{described}\n")
+    return str(path)
+
+
+def test_one_of_the_hub_is_pinned_by_its_commit_and_known_by_its_options() -> None:
+    own = OwnModel(repository="maker/big", commit=COMMIT, parameters=10**9, template_options={"enable_thinking": False})
+    add_own_models({"mine": own})
+    base = model("mine")
+    assert (base.weights, base.chat) == ("hub:" + "c" * 16, 'template:{"enable_thinking": false}')
+
+
+def test_one_of_this_machine_is_another_model_once_any_file_is_another(checkpoint: Path) -> None:
+    add_own_models({"mine": OwnModel(folder=checkpoint, parameters=10)})
+    before = model("mine")
+    assert before.weights.startswith("sha256:") and model("mine") == before
+    (checkpoint / "modeling.py").write_bytes(b"is never taken")
+    assert model("mine") == before
+    (checkpoint / "tokenizer_config.json").write_bytes(b'{"chat_template": ""}')
+    assert model("mine").id != before.id
+
+
+def test_it_is_copied_without_code_and_not_linked(checkpoint: Path, tmp_path: Path) -> None:
+    add_own_models({"mine": OwnModel(folder=checkpoint, parameters=10)})
+    weights, out = model("mine").weights, tmp_path / "out"
+    out.mkdir()
+    copy_checkpoint(LocalCheckpoint(checkpoint), weights, out, lambda line: None)
+    assert {path.name for path in out.iterdir()} == FILES.keys() - {"modeling.py"}
+    (checkpoint / "model.safetensors").write_bytes(b"trained on")
+    assert (out / "model.safetensors").read_bytes() == b"weights"
+    with pytest.raises(RunError, match="has changed since this run began"):
+        copy_checkpoint(LocalCheckpoint(checkpoint), weights, out, lambda line: None)
+
+
+HUB, LOCAL = {"repository": "maker/big"}, {"folder": "/x"}
+
+
+@pytest.mark.parametrize(
+    "place", [{}, HUB, {"commit": COMMIT}, {**LOCAL, "commit": COMMIT}, {**LOCAL, **HUB, "commit": COMMIT}]
+)
+def test_it_is_in_one_place(place: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="give either repository and commit, or folder"):
+        OwnModel.model_validate({**place, "parameters": 1})
+
+
+def test_a_registered_name_is_not_given_twice() -> None:
+    with pytest.raises(RequestError, match="has the name of a registered model"):
+        add_own_models({"smollm2-135m": OwnModel(repository="maker/big", commit=COMMIT, parameters=1)})
+
+
+def test_a_name_that_is_no_file_name() -> None:
+    with pytest.raises(RequestError, match="small letters"):
+        add_own_models({"../mine": OwnModel(repository="maker/big", commit=COMMIT, parameters=1)})
+
+
+def test_folders_that_hold_no_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"there is no config.json in .*nowhere"):
+        add_own_models({"mine": OwnModel(folder=tmp_path / "nowhere", parameters=1)})
+    (checkpoint / "adapter_config.json").write_text("{}")
+    with pytest.raises(RequestError, match="holds an adapter; merge it"):
+        add_own_models({"mine": OwnModel(folder=checkpoint, parameters=1)})
+
+
+def test_broken_sections_of_a_preset(tmp_path: Path) -> None:
+    place = f'repository = "maker/big"\ncommit = "{COMMIT}"\n'
+    for described, said in [
+        (place + "parameter = 1", "[models.mine] unknown field 'parameter'; did you mean 'parameters'?"),
+        (place.replace("cc", "", 1) + "parameters = 1", "[models.mine] commit: String should match"),
+        ("parameters = 1\nfolder = 'here'", "give the whole path of the folder, not here"),
+    ]:
+        with pytest.raises(RequestError) as refused:
+            load_preset(preset(tmp_path, described))
+        assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_checkpoint_of_this_machine_answers_problems(smollm2: Path, tmp_path: Path) -> None:
+    mine = preset(tmp_path, f'folder = "{smollm2}"\nparameters = 134_515_008', "tuned")
+    done = run_study(
+        *("--preset", mine, "--only", "untrained", "--tasks", "instructions", "--limit", "2"),
+        *("--runs", str(tmp_path / "runs"), "--engine", "transformers"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (items,) = (tmp_path / "runs").glob("results/*/01_degradation/items.parquet")
+    answered = pd.read_parquet(items)
+    untrained = answered[answered["arm"] == "untrained"]
+    assert untrained["student"].unique().tolist() == ["tuned"] and untrained["response_tokens"].gt(0).all()
