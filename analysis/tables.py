@@ -87,7 +87,8 @@ def _title(rows: pd.DataFrame) -> str:
     if rows["seeds"].max() > 1:
         title += f", {rows['seeds'].max()} seeds"
     if rows["detectable"].notna().any():
-        title += f"; a drop under {100 * rows['detectable'].max():.0f} points would be missed more often than 1 in 5"
+        drop = f"{100 * rows['detectable'].max():.0f} points"
+        title += f"; a drop under {drop} would be missed more often than 1 in 5 by one test alone"
     return title
 
 

@@ -231,8 +231,9 @@ def test_load_refuses_a_broken_table(tmp_path):
 def test_every_condition_looks_like_no_other():
     looks = [style.condition(arm) for arm in style.CONDITIONS if not is_floor(arm)]
     assert len({(look.colour, look.marker) for look in looks}) == len({look.label for look in looks}) == len(looks)
-    with pytest.raises(RequestError, match=r"'mystery'.*analysis/style\.py"):
-        style.condition("mystery")
+    unknown = style.condition("off_model_mine")
+    assert (unknown.label, unknown.order) == ("off model mine", len(looks) + 3)  # after the three floors
+    assert (unknown.colour, unknown.marker) not in {(look.colour, look.marker) for look in looks}
 
 
 def test_the_printed_table_by_hand():

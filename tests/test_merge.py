@@ -7,10 +7,11 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tiny_student import LORA, VOCABULARY, Run, adapter_of, random_examples
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from offmodel.errors import RunError
 from offmodel.training.merge import merge
+from offmodel.training.sft import StudentTrainer
 
 
 def test_a_merged_student_answers_like_its_adapter(tiny: Path, run: Run, tmp_path: Path) -> None:
@@ -53,6 +54,32 @@ def test_a_sharded_start_is_merged_shard_by_shard(tiny: Path, run: Run, tmp_path
     merge(tiny, adapter, tmp_path / "other")
     one, other = (AutoModelForCausalLM.from_pretrained(tmp_path / name).state_dict() for name in ("merged", "other"))
     assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_a_mixture_of_experts_is_trained_around_its_experts_and_merged(tiny: Path, tmp_path: Path) -> None:
+    start, adapter = tmp_path / "start", tmp_path / "adapter"
+    config = Qwen3MoeConfig(
+        **{"hidden_size": 32, "intermediate_size": 64, "moe_intermediate_size": 16, "vocab_size": VOCABULARY},
+        **{"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8},
+        **{"num_experts": 4, "num_experts_per_tok": 2, "tie_word_embeddings": False, "initializer_range": 0.2},
+    )
+    Qwen3MoeForCausalLM(config).save_pretrained(start)
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(start)
+    StudentTrainer(start, torch.float32).train(random_examples(16), LORA, adapter, tmp_path / "work", device_batch=4)
+    adapted = {name.rpartition(".lora_")[0].rpartition(".")[2] for name in adapter_of(adapter)}
+    assert {"q_proj", "k_proj", "v_proj", "o_proj"} <= adapted and not adapted & {
+        "experts",
+        "gate_up_proj",
+        "down_proj",
+    }
+    merge(start, adapter, tmp_path / "merged")
+    ids = torch.tensor([random_examples(1)[0].input_ids])
+    with torch.no_grad():
+        untrained = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
+        before = untrained(ids).logits
+        after = PeftModel.from_pretrained(untrained, str(adapter))(ids).logits
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)(ids).logits
+    assert (merged - after).norm() < 0.2 * (after - before).norm()
 
 
 def test_an_adapter_that_changes_nothing_is_refused(tiny: Path, run: Run, tmp_path: Path) -> None:

@@ -83,9 +83,15 @@ def test_snapshots_are_the_ends_of_shorter_trainings(run: Run) -> None:
         run(examples, training.but(snapshots=(5,)))
 
 
-def test_a_snapshot_of_full_weights_is_a_checkpoint(run: Run) -> None:
-    out = run(random_examples(4), LORA.but(method="full", snapshots=(1,)))
-    assert AutoModelForCausalLM.from_pretrained(out / "snapshot-1").dtype == torch.bfloat16
+def test_a_snapshot_of_full_weights_is_a_checkpoint_and_leaves_the_training_as_it_is(run: Run) -> None:
+    examples, full = random_examples(12), LORA.but(method="full")
+    out = run(examples, full.but(snapshots=(1,)))
+    snapshot = AutoModelForCausalLM.from_pretrained(out / "snapshot-1")
+    assert snapshot.dtype == torch.bfloat16 and snapshot.config.tie_word_embeddings
+    weights, without = load_file(out / "model.safetensors"), load_file(run(examples, full) / "model.safetensors")
+    assert "lm_head.weight" not in weights  # tied, as in the start
+    assert weights.keys() == without.keys() == load_file(out / "snapshot-1" / "model.safetensors").keys()
+    assert all(torch.equal(weights[name], without[name]) for name in weights)
 
 
 def test_seed_and_objective_change_the_result(run: Run) -> None:

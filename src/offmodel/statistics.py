@@ -230,7 +230,9 @@ def detectable_drop(n: int, discordant: float, power: float = 0.8, level: float 
     """The smallest drop that McNemar's test finds with this power on n problems, a share `discordant` of which changed.
 
     Solves δ·√n = z_α·√ψ + z_β·√(ψ − δ²) for δ, with ψ = discordant: the sample-size formula of Connor 1987,
-    Biometrics 43:207. None when δ would be above ψ: even if every change were a loss, the test would miss it too often.
+    Biometrics 43:207, for the asymptotic test of one comparison. The exact test, and Holm over several, find such a
+    drop less often: at n = 100 and ψ = 0.22 the exact one alone finds it 76 times in 100. None when δ would be above ψ:
+    even if every change were a loss, the test would miss it too often.
     """
     if n < 1 or not 0 <= discordant <= 1 or not 0.5 <= power < 1:
         raise ValueError(f"detectable_drop needs n >= 1 and shares, got n={n}, discordant={discordant}, power={power}")

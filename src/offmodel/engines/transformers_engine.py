@@ -28,12 +28,14 @@ class TransformersEngine:
 
     def load(self, folder: Path) -> None:
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, GenerationConfig
 
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, use_safetensors=True, local_files_only=True
         )
         self._model: Any = model.to(self._device).eval()  # pyright: ignore[reportArgumentType]
+        # Makers publish penalties and samplers with their models; a recipe's decoding says all there is, as with vLLM.
+        self._model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
 
     def generate(
         self,
@@ -46,8 +48,8 @@ class TransformersEngine:
         import torch
 
         eos = self._model.generation_config.eos_token_id
-        ends = {*stop.token_ids, *(eos if isinstance(eos, list) else [eos])}
-        options: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        ends = {*stop.token_ids, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
+        options: dict[str, Any] = {"do_sample": False}
         if stop.strings:
             options |= {"stop_strings": list(stop.strings), "tokenizer": self._tokenizer}
         results: dict[int, Generation] = {}

@@ -90,7 +90,7 @@ def train_distilled(
         args=how,
         train_dataset=Dataset.from_dict({"prompt": [str(index) for index in order]}),
         processing_class=tokenizer,
-        peft_config=lora_config(settings.rank, settings.alpha),
+        peft_config=lora_config(student, settings.rank, settings.alpha),
     )
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():

@@ -80,14 +80,15 @@ def train_dpo(
     checkpoint = last_checkpoint(work, fingerprint)
     lengths = [max(len(side.input_ids) for side in pair) for pair in pairs]
     order = order_of_examples(lengths, settings.epochs, settings.batch_size, settings.seed)
+    student = load_checkpoint(start, dtype)
     trainer = LoggingDPO(
         on_progress=on_progress,
         fingerprint=fingerprint,
-        model=load_checkpoint(start, dtype),
+        model=student,
         args=arguments,
         train_dataset=Dataset.from_list([_row(pairs[index]) for index in order]),
         processing_class=AutoTokenizer.from_pretrained(start, local_files_only=True),
-        peft_config=lora_config(settings.rank, settings.alpha),
+        peft_config=lora_config(student, settings.rank, settings.alpha),
     )
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():

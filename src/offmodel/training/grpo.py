@@ -86,17 +86,18 @@ def train_grpo(
         return rewards.judge(rewards.REWARDS[settings.reward], completions, [problems[index].answer for index in asked])
 
     order = order_of_prompts(len(problems), settings.updates, settings.prompts_per_update, settings.seed)
+    student = sampling_student(start, chat, prompts, settings.max_completion_tokens, dtype)
     trainer = LoggingGRPO(
         prompts=prompts,
         judge=judge,
         snapshots=settings.snapshots,
         on_progress=on_progress,
         fingerprint=fingerprint,
-        model=sampling_student(start, chat, prompts, settings.max_completion_tokens, dtype),
+        model=student,
         args=how,
         train_dataset=Dataset.from_dict({"prompt": [str(index) for index in order]}),
         processing_class=AutoTokenizer.from_pretrained(start, local_files_only=True),
-        peft_config=lora_config(settings.rank, settings.alpha),
+        peft_config=lora_config(student, settings.rank, settings.alpha),
     )
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():

@@ -6,7 +6,7 @@ of the examples, the learning curve, the rule for resuming) stands in `loop` and
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import disable_input_dtype_casting
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Subset
 from transformers import TrainingArguments, set_seed
 
@@ -127,7 +127,7 @@ class StudentTrainer:
             return load_checkpoint(self._start, torch.float32)  # bf16 would round small updates away
         self._base = self._base or load_checkpoint(self._start, self.dtype)
         set_seed(training.seed)  # the adapter's first matrix is drawn now
-        return get_peft_model(self._base, lora_config(training.rank, training.alpha))
+        return get_peft_model(self._base, lora_config(self._base, training.rank, training.alpha))
 
     def _with_given(
         self, model: Any, examples: Sequence[Example], chosen: Objective, arguments: TrainingArguments
@@ -147,17 +147,31 @@ class StudentTrainer:
         if isinstance(model, PeftModel):
             model.save_pretrained(str(out))
         else:
-            copy_without_weights(self._start, out)
-            model.to(torch.bfloat16).save_pretrained(out)
+            model.save_pretrained(out, state_dict=_in_bf16(model.state_dict()))
+            copy_without_weights(self._start, out)  # the start's configs, not those that were just written
 
 
-def lora_config(rank: int, alpha: float) -> LoraConfig:
-    """LoRA on every linear layer but the head, without dropout: the one shape of adapter in this project."""
+def _in_bf16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies; weights that are one in memory, as a tied head is, stay one."""
+    made: dict[int, Tensor] = {}
+    for weight in weights.values():
+        made.setdefault(weight.data_ptr(), weight.to(torch.bfloat16) if weight.is_floating_point() else weight)
+    return {name: made[weight.data_ptr()] for name, weight in weights.items()}
+
+
+def lora_config(model: Any, rank: int, alpha: float) -> LoraConfig:
+    """LoRA on every linear layer but the head, without dropout: the one shape of adapter in this project.
+
+    The experts of a mixture are no linear layers but stacked weights, and stay as they are: the checkpoint holds them
+    one by one, and an adapter of the stack could not be merged into it.
+    """
+    head = model.get_output_embeddings()
+    linear = {name for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and layer is not head}
     return LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # it is only divided by r
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=sorted({name.rpartition(".")[2] for name in linear}),
         task_type="CAUSAL_LM",
     )
 
