@@ -1,13 +1,14 @@
 """The registry of models and the presets: valid as they stand, without loading any model."""
 
-import json
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_sources import write_mirror
 
-from offmodel.cells import collect_arms, measurements, requested_tasks
+from offmodel.cells import collect_arms, collect_readings, measurements, requested_tasks, wanted
 from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError
 from offmodel.models import MODELS, model
@@ -17,23 +18,30 @@ from offmodel.presets import load_preset
 from offmodel.recipes import Base
 from offmodel.store import Store
 from offmodel.study import Experiment
+from offmodel.values import Decoding
 from offmodel.weights.checkpoints import HubCheckpoint
 from offmodel.weights.hub import HubGguf
 from offmodel.weights.packages import PackagedGguf
 
 EXPERIMENT: Experiment = runpy.run_path(str(ROOT / "experiments" / "01_degradation.py"))["arms"]
+SCRIPTS = sorted((ROOT / "experiments").glob("[0-9]*.py"))
 NAMES = sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Invented prompts in the place of Alpaca's, as many as the largest preset asks for."""
+    """Invented prompts and problems in the place of the public ones, as many as the largest preset asks for."""
     folder = tmp_path_factory.mktemp("mirror")
-    (folder / "alpaca").mkdir()
     rows = [
-        {"instruction": f"Name a town that begins with letter {i}.", "input": "", "output": ""} for i in range(2000)
+        {"instruction": f"Name a town that begins with letter {i}.", "input": "", "output": ""} for i in range(4000)
     ]
-    (folder / "alpaca" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_mirror(folder, "alpaca", rows)
+    for benchmark in ("gsm8k", "math500", "olympiads"):  # nothing is left out
+        write_mirror(folder, benchmark, [])
+    sums = [{"question": f"{i} + 1?", "answer": f"It is {i + 1}.\n#### {i + 1}"} for i in range(7000)]
+    write_mirror(folder, "gsm8k_train", sums)
+    proofs = [{"problem": f"{i} * 2?", "solution": f"$\\boxed{{{2 * i}}}$", "source": "cn_k12"} for i in range(100_000)]
+    write_mirror(folder, "numinamath", proofs)
     return folder
 
 
@@ -46,6 +54,22 @@ def test_every_preset_can_be_planned(name: str, mirror: Path, tmp_path: Path) ->
     bases = {step.recipe.alias for step in plan.steps if isinstance(step.recipe, Base)}
     assert bases == {*preset.students, *preset.teachers}
     assert "GB of memory" in plan.describe()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_every_script_can_be_planned_with_every_preset(script: Path, name: str, mirror: Path, tmp_path: Path) -> None:
+    pytest.importorskip("trl", reason="needs the extra `rl`")
+    preset, experiment = load_preset(name), runpy.run_path(str(script))["arms"]
+    seeds = preset.seeds[:1]  # the others differ in nothing else
+    arms = collect_arms(experiment, preset, seeds, mirror, None)
+    on_maths = "reasoning_students" in script.read_text()
+    assert {arm.model.student for arm in arms} <= set((on_maths and preset.reasoning.students) or preset.students)
+    (task,) = requested_tasks(preset, ["arithmetic"], None, mirror)
+    cells = measurements(arms, [replace(task, decoding=Decoding(temperature=0, max_tokens=2048))])
+    plan = make_plan(wanted(cells, collect_readings(experiment, preset, seeds, mirror)), Store(tmp_path))
+    assert plan.missing == plan.steps
+    assert {arm.model.id for arm in arms} & {step.recipe.id for step in plan.steps}
 
 
 def test_the_presets_grow() -> None:

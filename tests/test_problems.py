@@ -76,7 +76,7 @@ def test_a_problem_is_asked_as_its_benchmark_asks(source: str, mirror: Path) -> 
     pytest.importorskip("lm_eval", reason="needs the extra `cpu` or `gpu`")
     from offmodel.evaluation.registry import build_task
 
-    benchmark = PROBLEM_SOURCES[source].benchmark
+    benchmark = PROBLEM_SOURCES[source].benchmarks[0]
     task = build_task(benchmark, 1, data_dir=mirror)
     asked = task.doc_to_text(next(iter(task.test_docs())))
     assert isinstance(asked, str) and asked.endswith(f"\n\n{PROBLEM_SOURCES[source].instruction}")
@@ -93,11 +93,14 @@ def test_a_solution_ends_with_the_answer_in_the_form_that_was_asked_for(tmp_path
         assert made.solution.endswith(f"The answer is {made.answer}.")
 
 
-def test_numinamath_is_asked_bare_and_without_the_items_of_math_500(tmp_path: Path) -> None:
+def test_numinamath_is_asked_bare_and_without_the_items_of_its_benchmarks(tmp_path: Path) -> None:
     tested = {"problem": "Two  plus two?", "answer": "4", "level": 1, "subject": "Algebra", "unique_id": "x"}
     write_mirror(tmp_path, "math500", [tested])
+    olympiad = {"id": 1, "context": None, "question": "Two and three?", "final_answer": ["5"], "error": None}
+    write_mirror(tmp_path, "olympiads", [{**olympiad, "subfield": "Algebra"}])
     solutions = {
         "Two plus TWO?": "It is $\\boxed{4}$.",
+        "Two and  three?": "It is $\\boxed{5}$.",
         "A half?": "So $\\boxed{\\frac{1}{2}}$.",
         "Prove it.": "Clear.",
     }

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from offmodel.data.framings import load_framings
-from offmodel.data.problems import load_problems, problem_revision
+from offmodel.data.problems import problem_revision
 from offmodel.data.prompts import load_prompts
 from offmodel.data.sources import resolve
 from offmodel.errors import RequestError
@@ -30,6 +30,12 @@ from offmodel.values import (
     Training,
     TrainingSize,
 )
+
+
+@lru_cache  # a script asks for the same ones in every arm
+def _check_prompts(prompts: Prompts, data: Path | None) -> None:
+    """Find too few, or a broken line, before anything is made."""
+    load_prompts(prompts, data)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Study:
         chat = self.preset.chat
         revision = resolve(chat.source, self.data).revision
         prompts = Prompts(source=chat.source, revision=revision, n=chat.n, seed=chat.seed, math=chat.math)
-        load_prompts(prompts, self.data)  # too few, or a broken line, is found before anything is made
+        _check_prompts(prompts, self.data)
         return prompts
 
     @property
@@ -125,7 +131,7 @@ class Study:
 
     def _problems(self, source: str, n: int) -> Prompts:
         problems = Prompts(source=source, revision=problem_revision(source, self.data), n=n)
-        load_problems(problems, self.data)
+        _check_prompts(problems, self.data)
         return problems
 
     @property
@@ -174,7 +180,7 @@ class Study:
         """
         # Leaving prompts out keeps the order, so what follows n of the rest follows n of all: nothing is met again.
         prompts = self.chat.held_out(k).but(math=False)
-        load_prompts(prompts, self.data)
+        _check_prompts(prompts, self.data)
         return prompts
 
     def third(self, student: Base, teacher: Base) -> Base | None:

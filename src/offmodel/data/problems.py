@@ -1,6 +1,6 @@
 """Problems with a solution and an answer that can be checked: NuminaMath, GSM8K's training split, or made arithmetic.
 
-None of them is a problem of the benchmark of its kind.
+None of them is a problem of the benchmarks of its kind; of made arithmetic, as it is drawn by default (`draw_seed` 0).
 """
 
 from dataclasses import dataclass
@@ -35,21 +35,21 @@ class Problem:
 
 @dataclass(frozen=True)
 class ProblemSource:
-    """`benchmark` is the data set whose items are left out; `instruction` follows each question."""
+    """`benchmarks` are the data sets whose items are left out; `instruction` follows each question."""
 
-    benchmark: str
+    benchmarks: tuple[str, ...]
     instruction: str
 
 
 PROBLEM_SOURCES = {
     "numinamath": ProblemSource(
-        "math500", ""
+        ("math500", "olympiads"), ""
     ),  # NuminaMath-CoT (Li et al., 2024), 859,494 problems; asked bare, as the DFT paper's training data are
     "gsm8k_train": ProblemSource(
-        "gsm8k", "Please reason step by step, and put your final answer within \\boxed{}."
+        ("gsm8k",), "Please reason step by step, and put your final answer within \\boxed{}."
     ),  # Cobbe et al., 2021, arXiv 2110.14168: 7,473 problems
     "arithmetic_train": ProblemSource(
-        "arithmetic", "Work it out, and end your reply with the number that is the answer."
+        ("arithmetic",), "Work it out, and end your reply with the number that is the answer."
     ),  # of the kind that models of 100M parameters sometimes solve: a reward that is never earned teaches nothing
 }
 
@@ -69,8 +69,8 @@ def problem_revision(source: str, data_dir: Path | None = None) -> str:
         raise unknown("problem source", source, PROBLEM_SOURCES)
     if source == "arithmetic_train":
         return f"generator:{arithmetic.VERSION}"
-    kept_apart = resolve(PROBLEM_SOURCES[source].benchmark, data_dir).revision
-    return f"{resolve(source, data_dir).revision}, apart from {kept_apart}"
+    kept_apart = [resolve(name, data_dir).revision for name in PROBLEM_SOURCES[source].benchmarks]
+    return f"{resolve(source, data_dir).revision}, apart from {' and '.join(kept_apart)}"
 
 
 def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Problem]:
@@ -94,13 +94,14 @@ def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Proble
     if not prompts.math:
         raise RequestError(f"all problems of '{prompts.source}' are mathematics; ask for them with math=True")
     source = PROBLEM_SOURCES[prompts.source]
-    benchmark = {_plain(row["question"]) for row in _rows(source.benchmark, data_dir)}
+    benchmark = {_plain(row["question"]) for name in source.benchmarks for row in _rows(name, data_dir)}
     rows = [row for row in _rows(prompts.source, data_dir) if _plain(row["question"]) not in benchmark]
     end = prompts.skip + prompts.n
     if end > len(rows):
+        apart_from = " or ".join(f"'{name}'" for name in source.benchmarks)
         raise RequestError(
             f"asked for {prompts.n} problems of '{prompts.source}' after the first {prompts.skip}, there are "
-            f"{len(rows)} that are no items of '{source.benchmark}'; lower the number"
+            f"{len(rows)} that are no items of {apart_from}; lower the number"
         )
     order = draw(rows, len(rows), prompts.seed, "level", what="problems")
     return [

@@ -27,7 +27,15 @@ STARTUP_SECONDS = 120.0
 PATIENCE = 10
 
 # A minus sign belongs to a number only where no number or letter stands before it: "5-3" is a difference.
-_NUMBER = re.compile(r"(?:(?<![\w)\]}])[-−])?(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|(?<!\d)\.\d+)")
+_NUMERAL = r"(?:(?<![\w)\]}])[-−])?(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|(?<!\d)\.\d+)"
+_NUMBER = re.compile(_NUMERAL)
+# What an answer that is stated as such may hold: a ratio is one number, a power is none, and an exponent not even that.
+_TERM = re.compile(
+    rf"(?P<minus>[-−]\s*)?\\[dt]?frac\s*{{\s*(?P<above>{_NUMERAL})\s*}}\s*{{\s*(?P<below>{_NUMERAL})\s*}}"
+    rf"|(?P<over>{_NUMERAL})\s*/\s*(?P<under>{_NUMERAL})"
+    rf"|(?P<power>{_NUMERAL}\s*\^\s*{{?\s*{_NUMERAL})|(?P<exponent>\^\s*{{?\s*{_NUMERAL})|{_NUMERAL}"
+)
+_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\,)(?=\d{3}(?!\d))")  # as LaTeX separates them
 _BRACE = re.compile(r"\\boxed\{|[{}]")
 _STATED = re.compile(r"\banswer\b[^\n.:=]{0,40}?(?:\bis\b|:|=)", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
@@ -77,15 +85,32 @@ def last_number(text: str) -> Fraction | None:
     r"""The number that a text ends on: the last one in the box, or in "the answer is ...", or in the whole text.
 
     In a stated sentence the first number counts, or the first after its last `=` ("the answer is 3 + 4 = 7").
-    Thousands separators, decimals and both minus signs are read; a fraction such as `1/2` is not one number.
+    Thousands separators, decimals, both minus signs, and ratios in a box or stated sentence are read; a power there is
+    None, and the 2 of a unit such as `m^2` is no number.
     """
-    text = text[-MAX_CHARACTERS:]
-    if (content := boxed(text)) is not None and (found := _NUMBER.findall(content)):
-        return _value(found[-1])
-    if (sentence := stated(text)) is not None and (found := _NUMBER.findall(sentence.rpartition("=")[2])):
-        return _value(found[0])
+    text = _THOUSANDS.sub("", text[-MAX_CHARACTERS:])
+    if (content := boxed(text)) is not None and (terms := _terms(content)):
+        return _term_value(terms[-1])
+    if (sentence := stated(text)) is not None and (terms := _terms(sentence.rpartition("=")[2])):
+        return _term_value(terms[0])
     found = _NUMBER.findall(text)
     return _value(found[-1]) if found else None
+
+
+def _terms(text: str) -> list[re.Match[str]]:
+    return [term for term in _TERM.finditer(text) if term["exponent"] is None]
+
+
+def _term_value(term: re.Match[str]) -> Fraction | None:
+    if term["power"]:
+        return None
+    above, below = term["above"] or term["over"], term["below"] or term["under"]
+    if above is None:
+        return _value(term[0])
+    numerator, denominator = _value(above), _value(below)
+    if numerator is None or not denominator:
+        return None
+    return (-1 if term["minus"] else 1) * numerator / denominator
 
 
 def _value(numeral: str) -> Fraction | None:

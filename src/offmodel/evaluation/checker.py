@@ -19,7 +19,9 @@ MEMORY = 4 * 2**30
 def judge(gold: list[str], answer: str, tolerance: float | None) -> bool:
     """Whether `answer` states one of the answers in `gold` (LaTeX, without dollar signs).
 
-    math-verify takes the last box, then what follows "the answer is", then the last formula or number.
+    math-verify takes the last box, then what follows "the answer is", then the last formula or number. Boxes with no
+    more than a word or two between them are one answer to it, a set ("x=\\boxed{1} or x=\\boxed{3}"): a model that
+    corrects itself so briefly is judged by both.
     """
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
