@@ -23,7 +23,8 @@ def arms(study):
                 elsewhere = Asked(damaged, opening=student, opening_tokens=m, of_another=True)
                 yield "prefill", elsewhere, given | {"opening": "untrained, another problem"}
                 yield "prefill", Asked(damaged, opening=damaged, opening_tokens=m), given | {"opening": "its own"}
-                yield "prefill", Asked(damaged, opening=teacher, opening_tokens=m), given | {"opening": "teacher"}
+                if study.has_weights(teacher):  # a provider does not tell its tokens
+                    yield "prefill", Asked(damaged, opening=teacher, opening_tokens=m), given | {"opening": "teacher"}
                 yield "prefill_reversed", Asked(student, opening=damaged, opening_tokens=m), given
 
 

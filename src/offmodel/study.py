@@ -183,6 +183,10 @@ class Study:
         _check_prompts(prompts, self.data)
         return prompts
 
+    def has_weights(self, teacher: Base) -> bool:
+        """Whether a teacher runs here, and so can be asked the problems of the benchmarks as students are."""
+        return MODELS[teacher.alias].chat != "api"
+
     def third(self, student: Base, teacher: Base) -> Base | None:
         """A teacher of the preset that is neither of the two, or None."""
         return next((other for _, other in self.pairs if other not in (student, teacher)), None)
