@@ -1,11 +1,16 @@
 """The tables of the interventions in words and Markdown, for a notebook."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis.style import CONDITIONS
+from offmodel.pairs import OFF_MODEL
+from offmodel.results import UNTRAINED
+
+_CALCULATION = re.compile(r"\s*\d+\s*[-+*/×÷]\s*\d")
 
 
 def markdown_costs(costs: pd.DataFrame) -> str:
@@ -33,6 +38,30 @@ def recovery_lines(table: pd.DataFrame, told_apart_by: Sequence[str]) -> str:
         scored = f"{accuracy:.1f} % [{low:.1f}, {high:.1f}] of {row['n']}" if row["n"] else "no problem is left"
         recovered = f", recovered {_fraction(row, 'fraction_')}" if row["arm"] != "untrained" else ""
         lines.append(f"- {row['task_title']}, {what}: {scored}{recovered}")
+    return "\n".join(lines)
+
+
+def markdown_beginnings(items: pd.DataFrame, answers: pd.DataFrame, task: str, tokens: int) -> str:
+    """What a beginning of so many tokens hands over (script 07): right answers by whether the untrained student begins
+    with the calculation itself, such as `4 * 7`, or with anything else.
+
+    Args:
+        items: of the experiment.
+        answers: `answers.parquet` of it.
+    """
+    of_task = items[items["task"] == task]
+    given = of_task[of_task["opening"].eq("untrained") & of_task["tokens"].eq(tokens)]
+    asked = {
+        "untrained": of_task[of_task["arm"] == UNTRAINED],
+        f"off-model SFT, given {tokens} tokens": given[given["arm"] == "prefill"],
+        "off-model SFT": of_task[of_task["arm"] == OFF_MODEL],
+    }
+    own = answers[(answers["task"] == task) & (answers["arm"] == UNTRAINED)].set_index("item")["response"]
+    kinds = own.map(lambda text: "the calculation" if _CALCULATION.match(text) else "words, or another number")
+    lines = [f"| the beginning is | problems | {' | '.join(asked)} |", "|---|" + "---:|" * (1 + len(asked))]
+    for kind, members in kinds.groupby(kinds):
+        right = [int(rows.loc[rows["item"].isin(members.index), "correct"].sum()) for rows in asked.values()]
+        lines.append(f"| {kind} | {len(members)} | {' | '.join(map(str, right))} |")
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.recovery_text import markdown_costs, recovery_lines
+from analysis.recovery_text import markdown_beginnings, markdown_costs, recovery_lines
 from offmodel.costs import COST_COLUMNS, TRAINED
 
 
@@ -37,4 +37,31 @@ def test_a_row_says_what_it_is_and_nothing_is_recovered_by_the_untrained():
         "- Sums, untrained: 25.0 % [20.0, 30.0] of 80",
         "- Sums, on-model repair, k 16: 25.0 % [20.0, 30.0] of 80, recovered 0.00 [no interval]",
         "- Sums, random words, k 16: no problem is left, recovered undefined",
+    ]
+
+
+def test_what_a_beginning_hands_over_is_counted_by_how_it_begins():
+    texts = {"a": "4 * 7 = 28", "b": "Zoe has 4 * 7 pets.", "c": "12 is the answer."}
+    right = {
+        ("untrained", None): "ab",
+        ("off_model_sft", None): "c",
+        ("prefill", "untrained"): "a",
+        ("prefill", "teacher"): "abc",
+    }
+    items = [
+        {
+            "task": "sums",
+            "arm": arm,
+            "item": item,
+            "correct": item in solved,
+            "opening": opening,
+            "tokens": opening and 4,
+        }
+        for (arm, opening), solved in right.items()
+        for item in texts
+    ]
+    answers = [{"task": "sums", "arm": "untrained", "item": item, "response": text} for item, text in texts.items()]
+    assert markdown_beginnings(pd.DataFrame(items), pd.DataFrame(answers), "sums", 4).splitlines()[2:] == [
+        "| the calculation | 1 | 1 | 1 | 0 |",
+        "| words, or another number | 2 | 1 | 0 | 1 |",
     ]
