@@ -10,7 +10,19 @@ from matplotlib.ticker import MultipleLocator
 
 from analysis.layout import CAPTION_SIZE, axes_width
 from analysis.load import NothingToDrawError, Results
-from analysis.pair_panels import band, beside, counts, dodged, key, label_axes, log_axis, pair_panels, points, who
+from analysis.pair_panels import (
+    accuracy_limits,
+    band,
+    beside,
+    counts,
+    dodged,
+    key,
+    label_axes,
+    log_axis,
+    pair_panels,
+    points,
+    who,
+)
 from analysis.style import BLACK, RC, Condition, condition, opening_condition
 from offmodel.pairs import OFF_MODEL
 from offmodel.recovery import PREFILLS, REPAIRS, SHIFT, prefill_table, repair_table
@@ -160,7 +172,7 @@ def _references(ax: Axes, rows: pd.DataFrame, shown: tuple[str, ...]) -> None:
         ax.set_ylim(low - 0.05, high + 0.05)
         ax.yaxis.set_major_locator(MultipleLocator(0.5))
     else:
-        ax.set_ylim(max(0, 100 * rows["low"].min() - 4), min(100, 100 * rows["high"].max() + 4))
+        accuracy_limits(ax, rows)
 
 
 def _lines(
@@ -171,7 +183,8 @@ def _lines(
     start: float,
     other_start: float | None = None,
 ) -> None:
-    """A line for each condition from where nothing was given or trained on, with the intervals of its points."""
+    """The points of each condition with their intervals; where it has several, a line through them from where nothing was
+    given or trained on."""
     off_model = condition(OFF_MODEL)
     if 0 in places:
         ax.plot([places[0]], [start], off_model.marker, color=off_model.colour, markersize=4, zorder=4, gid="start")
@@ -180,7 +193,8 @@ def _lines(
         reversed_ = other_start is not None and look == condition(PREFILLS[1])
         first = [(places[0], other_start if reversed_ else start)] if 0 in places else []
         path = [*first, *zip(x, _scale(shown) * rows[shown[0]], strict=True)]
-        ax.plot(*zip(*path, strict=True), color=look.colour, linewidth=0.8, zorder=1, gid="path")
+        if len(rows) > 1:  # a control that is there once is a point: a line to it would look measured
+            ax.plot(*zip(*path, strict=True), color=look.colour, linewidth=0.8, zorder=1, gid="path")
         points(ax, look, x, rows, shown, _scale(shown))
 
 
@@ -254,6 +268,6 @@ def _f8_caption(table: pd.DataFrame) -> str:
     parts = [f"{counts(table)}{who(table)}. The student goes on from the first tokens of another answer."]
     parts += [f"{_INTERVALS}; bands: untrained (black) and off-model SFT on all problems."]
     if table["left_out"].gt(0).any():
-        parts += ["Left out of a point: problems whose beginning gives the answer away. Ticks: untrained and off-model",
+        parts += ["Left out of a point: problems whose beginning states an answer. Ticks: untrained and off-model",
                   "SFT on those problems that the line with the untrained student's beginnings has left."]  # fmt: skip
     return " ".join(parts)

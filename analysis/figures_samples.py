@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.load import NothingToDrawError, Results
-from analysis.pair_panels import counts, dodged, key, label_axes, log_axis, pair_panels, points, who
+from analysis.pair_panels import accuracy_limits, counts, dodged, key, label_axes, log_axis, pair_panels, points, who
 from analysis.style import RC, condition
 from offmodel.best_of_n import ON_MODEL, PASS, VOTE, best_of_n_table
 from offmodel.pairs import OFF_MODEL
@@ -40,7 +40,7 @@ def _curves(ax: Axes, rows: pd.DataFrame) -> None:
     voted = rows[rows["rule"] == VOTE]
     after = 0.3 if len(voted) else 0.0  # votes stand behind the last k
     ax.set_xlim(low, high + after)
-    ax.set_ylim(max(0, 100 * rows["low"].min() - 4), min(100, 100 * rows["high"].max() + 4))
+    accuracy_limits(ax, rows)
     once = rows[(rows["arm"] == UNTRAINED) & (rows["rule"] == PASS) & (rows["k"] == 1)]
     for value in once["accuracy"]:
         ax.axhline(100 * value, color=condition(UNTRAINED).colour, linewidth=0.6, linestyle=":", zorder=0, gid="once")

@@ -87,6 +87,12 @@ def log_axis(ax: Axes, values: Iterable[Any]) -> dict[int, float]:
     return places
 
 
+def accuracy_limits(ax: Axes, rows: pd.DataFrame) -> None:
+    """Limits in per cent of an axis with the column `accuracy` and its interval; markers at 0 % are seen whole."""
+    top = min(100, 100 * rows["high"].max() + 4)
+    ax.set_ylim(max(-0.03 * top, 100 * rows["low"].min() - 4), top)
+
+
 def dodged(ax: Axes, number: int, of: int) -> float:
     """How far the points of line `number` stand from their place, so that no interval hides another; in data units."""
     low, high = ax.get_xlim()

@@ -111,6 +111,7 @@ def test_f7_shows_fractions_and_where_there_are_none_accuracies(drawn):
         start = scale * rows.loc[rows["arm"] == "off_model_sft", column].iloc[0]
         assert [line.get_ydata()[0] for line in marked(ax, "start")] == pytest.approx([start])
         assert all(line.get_ydata()[0] == pytest.approx(start) for line in marked(ax, "path"))
+        assert len(marked(ax, "path")) == (rows[rows["arm"].isin(REPAIRS)].groupby("arm").size() > 1).sum()
     assert "Student qwen0.5b, teacher smollm135m; one seed" in caption(figure)
     assert "Accuracy where there is no such drop" in caption(figure)
 
@@ -186,7 +187,7 @@ def test_f8_has_a_line_for_each_beginning_and_says_what_is_left_out(drawn):
         for arm, column in [("untrained", "untrained"), ("off_model_sft", "off_model")]:
             (ticks,) = marked(ax, f"same-{arm}")
             assert list(ticks.get_ydata()) == pytest.approx(list(100 * fewer[column]))
-    assert "gives the answer away" in caption(figure)
+    assert "beginning states an answer" in caption(figure)
 
 
 def test_f8_without_anything_left_out_says_nothing_of_it():

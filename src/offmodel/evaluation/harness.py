@@ -110,7 +110,7 @@ def asked(scores: Scores, data: Path | None) -> dict[str, list[Message]]:
 
 
 def holds_answer(scores: Scores, texts: Mapping[str, str], data: Path | None) -> dict[str, bool]:
-    """By item, whether the beginning of an answer gives the answer away: it is right, or states one, as it stands."""
+    """By item, whether the beginning of an answer already has an answer: it states one, or is right as it stands."""
     scored = _scored(scores, _RepeatingLM(texts), data)
     return {_id(sample): bool(sample["acc"]) or stated(texts[_id(sample)]) is not None for sample in scored}
 
