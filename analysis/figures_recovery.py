@@ -183,8 +183,8 @@ def _lines(
     start: float,
     other_start: float | None = None,
 ) -> None:
-    """The points of each condition with their intervals; where it has several, a line through them from where nothing was
-    given or trained on."""
+    """The points of each condition with their intervals; where it has several, a line through them from where nothing
+    was given or trained on."""
     off_model = condition(OFF_MODEL)
     if 0 in places:
         ax.plot([places[0]], [start], off_model.marker, color=off_model.colour, markersize=4, zorder=4, gid="start")
