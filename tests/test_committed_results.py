@@ -1,6 +1,7 @@
 """The committed results keep the contract, and their figures are the ones that are committed."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,8 @@ from matplotlib.testing.compare import compare_images
 from analysis.figures import FIGURES
 from analysis.make_all import OUT, TABLES, draw
 from analysis.models_table import markdown_models
+from offmodel.data import arithmetic
+from offmodel.evaluation.answers import last_number
 from offmodel.paths import RESULTS
 from offmodel.results import score_table
 
@@ -51,6 +54,17 @@ def test_every_answer_is_kept(folder: Path) -> None:
     items, answers = (pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "answers"))
     pd.testing.assert_frame_equal(items[keys], answers[keys])
     assert answers["response"].notna().all()
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS, ids=name_of)
+def test_numbers_are_judged_as_they_were(folder: Path) -> None:
+    """A change of `answers.last_number` that is seen here changes committed scores: bump `registry.SCORERS`."""
+    answers = pd.read_parquet(folder / "answers.parquet")
+    right = {item["id"]: Fraction(item["answer"]) for item in arithmetic.items(arithmetic.MAX_ITEMS, 0)}
+    judged = pd.read_parquet(folder / "items.parquet")["correct"][answers["task"] == "arithmetic"]
+    sums = answers[answers["task"] == "arithmetic"]
+    again = [last_number(text) == right[item] for text, item in zip(sums["response"], sums["item"], strict=True)]
+    assert judged.tolist() == again
 
 
 @pytest.mark.parametrize("folder", PRESETS, ids=name_of)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
 
 # Part of every score's identity. The packages are the ones pinned in pyproject.toml, and a test compares; bump the
-# number after the stroke when our own side of a scorer changes what an answer scores.
+# number after the stroke when our own side of a scorer changes what an answer scores (a test judges the committed
+# answers again).
 SCORERS = {
     "formula": "math-verify 0.9.0/1",
     "number": "number/1",
