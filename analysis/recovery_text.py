@@ -57,7 +57,7 @@ def markdown_beginnings(items: pd.DataFrame, answers: pd.DataFrame, task: str, t
         "off-model SFT": of_task[of_task["arm"] == OFF_MODEL],
     }
     own = answers[(answers["task"] == task) & (answers["arm"] == UNTRAINED)].set_index("item")["response"]
-    kinds = own.map(lambda text: "the calculation" if _CALCULATION.match(text) else "words, or another number")
+    kinds = own.map(lambda text: "the calculation" if _CALCULATION.match(str(text)) else "words, or another number")
     lines = [f"| the beginning is | problems | {' | '.join(asked)} |", "|---|" + "---:|" * (1 + len(asked))]
     for kind, members in kinds.groupby(kinds):
         right = [int(rows.loc[rows["item"].isin(members.index), "correct"].sum()) for rows in asked.values()]

@@ -1,13 +1,13 @@
 """The score table as text: what a study prints at its end, and the same for a README."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.style import details, in_order
-from offmodel.results import is_floor
+from analysis.style import condition, details, in_order
+from offmodel.results import UNTRAINED, is_floor
 
 WIDTH = 110
 AT_FLOOR = "~"
@@ -79,6 +79,23 @@ def _blocks(table: pd.DataFrame) -> Iterator[_Block]:
         elif pd.notna(value):
             lines.append(_Line("", name, "floor", [_percent(value) + " " * 15, "", "", "", "", ""]))
         yield _Block(rows["task_title"].iloc[0], _title(arms[arms["task"] == task]), str(student), lines)
+
+
+def markdown_uncut(items: pd.DataFrame, tasks: Sequence[str]) -> str:
+    """Right answers of the untrained student and of each trained one where neither answer was cut by the token limit,
+    over problems and seeds: what a loss is apart from answers that come to no end."""
+    lines = ["| task | student | arm | cut in neither | right untrained | right after |", "|---|---|---|" + "---:|" * 3]
+    own = items[items["task"].isin(tasks) & ~items["arm"].map(is_floor)]
+    before = own[own["arm"] == UNTRAINED].set_index(["student", "task", "item"])[["correct", "truncated"]]
+    after = in_order(own[own["arm"] != UNTRAINED])
+    after = after.assign(detail=details(after)).join(before, on=["student", "task", "item"], rsuffix="_before")
+    for key, rows in after.groupby(["task_title", "student", "arm", "detail"], sort=False):
+        title, student, arm, detail = map(str, key)  # type: ignore[call-overload]
+        ended = rows[~rows["truncated"].astype(bool) & ~rows["truncated_before"].astype(bool)]
+        counts = [f"{len(ended)} of {len(rows)}", str(ended["correct_before"].sum()), str(ended["correct"].sum())]
+        name = f"{condition(arm).label}{f' ({detail})' if detail else ''}"
+        lines.append(f"| {' | '.join([title, student, name, *counts])} |")
+    return "\n".join(lines)
 
 
 def _title(rows: pd.DataFrame) -> str:

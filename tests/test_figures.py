@@ -18,7 +18,7 @@ from analysis import make_all, style
 from analysis.figures import f1_degradation, f2_by_level
 from analysis.layout import spread
 from analysis.load import NothingToDrawError, Results, load
-from analysis.tables import AT_FLOOR, WIDTH, markdown_scores, print_scores
+from analysis.tables import AT_FLOOR, WIDTH, markdown_scores, markdown_uncut, print_scores
 from offmodel.errors import RequestError, RunError
 from offmodel.paths import ROOT
 from offmodel.results import is_floor, level_table, score_table, write_results
@@ -275,3 +275,11 @@ def test_labels_are_spread_without_changing_their_order():
     placed = spread([3.0, 0.0, 0.1], gap=1.0)
     assert placed == pytest.approx([3.0, -0.45, 0.55])
     assert spread([0.0, 5.0], gap=1.0) == [0.0, 5.0]
+
+
+def test_losses_apart_from_cut_answers_by_hand():
+    rows = arm_rows("untrained", "1110") + arm_rows("off_model_sft", "0101", teacher="big")
+    rows[0]["truncated"] = rows[4 + 1]["truncated"] = True  # i0 untrained, i1 after
+    assert markdown_uncut(tiny_items(rows), ["sums"]).splitlines()[2:] == [
+        "| Sums | small | off-model SFT (big) | 2 of 4 | 1 | 1 |"
+    ]

@@ -33,9 +33,9 @@ from offmodel.values import (
 
 
 @lru_cache  # a script asks for the same ones in every arm
-def _check_prompts(prompts: Prompts, data: Path | None) -> None:
-    """Find too few, or a broken line, before anything is made."""
-    load_prompts(prompts, data)
+def _check_prompts(prompts: str, data: Path | None) -> None:
+    """Find too few, or a broken line, before anything is made; the prompts in their canonical form."""
+    load_prompts(Prompts.model_validate_json(prompts), data)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Study:
         chat = self.preset.chat
         revision = resolve(chat.source, self.data).revision
         prompts = Prompts(source=chat.source, revision=revision, n=chat.n, seed=chat.seed, math=chat.math)
-        _check_prompts(prompts, self.data)
+        _check_prompts(prompts.canonical(), self.data)
         return prompts
 
     @property
@@ -131,7 +131,7 @@ class Study:
 
     def _problems(self, source: str, n: int) -> Prompts:
         problems = Prompts(source=source, revision=problem_revision(source, self.data), n=n)
-        _check_prompts(problems, self.data)
+        _check_prompts(problems.canonical(), self.data)
         return problems
 
     @property
@@ -180,7 +180,7 @@ class Study:
         """
         # Leaving prompts out keeps the order, so what follows n of the rest follows n of all: nothing is met again.
         prompts = self.chat.held_out(k).but(math=False)
-        _check_prompts(prompts, self.data)
+        _check_prompts(prompts.canonical(), self.data)
         return prompts
 
     def has_weights(self, teacher: Base) -> bool:
