@@ -20,9 +20,10 @@ from analysis.figures_style import f6_style
 from analysis.layout import CAPTION_SIZE, Margins, axes_width, panels, spread, text_width
 from analysis.load import NothingToDrawError, Results
 from analysis.style import BLACK, COLUMN_WIDTH, GREY, PAGE_WIDTH, RC, condition, details, in_order
-from offmodel.results import ARM_KEYS, UNTRAINED, is_floor, level_table, parameters
+from offmodel.results import ARM_KEYS, UNTRAINED, is_floor, level_table, matching, parameters
 
 SIGNIFICANT = 0.05
+_FEWEST = 5  # problems of a level, for a point that says something
 _LABEL = RC["ytick.labelsize"]
 
 
@@ -84,7 +85,9 @@ def f2_by_level(results: Results) -> Figure:
     """
     table = level_table(results.items)
     table["level"] = pd.to_numeric(table["level"], errors="coerce")
-    table = in_order(table[table["level"].notna() & table.groupby("task")["level"].transform("nunique").gt(1)])
+    table = table[table["level"].notna() & table.groupby("task")["level"].transform("nunique").gt(1)]
+    few = table[table["n"] < _FEWEST].drop_duplicates(["task", "level"])
+    table = in_order(table[table["n"] >= _FEWEST])
     trained = table[table["difference"].notna()]
     if trained.empty:
         raise NothingToDrawError("no task with numbered difficulty levels has both an untrained and a trained arm")
@@ -97,7 +100,8 @@ def f2_by_level(results: Results) -> Figure:
     margins = Margins(left=0.68, right=0.1 if several else room + 0.15, top=0.5 if several else 0.1, bottom=0.52,
                       across=0.18, down=0.66)  # fmt: skip
     width = PAGE_WIDTH if several else COLUMN_WIDTH
-    figure, axes = panels(math.ceil(len(pairs) / columns), columns, width, 1.45, margins, _f2_caption(trained))
+    caption = _f2_caption(trained, int(few["n"].sum()))
+    figure, axes = panels(math.ceil(len(pairs) / columns), columns, width, 1.45, margins, caption)
     limits = 100 * min(trained["difference_low"].min(), 0) - 4, 100 * max(trained["difference_high"].max(), 0) + 4
     handles: dict[str, Any] = {}
     for number, (ax, (_, pair)) in enumerate(zip(axes, pairs.iterrows(), strict=False)):
@@ -169,8 +173,9 @@ def _interval(ax: Axes, row: pd.Series) -> None:
     """One arm: a point with its interval, hollow at the floor, and its paired change at the right edge."""
     look = condition(row["arm"])
     ax.plot([100 * row["low"], 100 * row["high"]], [row["y"]] * 2, color=look.colour, solid_capstyle="butt")
-    ax.plot([100 * row["accuracy"]], [row["y"]], look.marker, color=look.colour, markeredgewidth=0.8,
-            markerfacecolor="white" if row["at_floor"] else look.colour, gid=f"point-{row['arm']}")  # fmt: skip
+    filled = "white" if row["at_floor"] else look.colour
+    ax.plot([100 * row["accuracy"]], [row["y"]], look.marker, color=look.colour, markerfacecolor=filled,
+            markeredgewidth=0.8, clip_on=False, gid=f"point-{row['arm']}")  # fmt: skip
     if pd.notna(row["difference"]):
         look_of_text: dict[str, Any] = {"weight": "bold"} if row["p_holm"] < SIGNIFICANT else {"color": GREY}
         _at_right_edge(ax, row["y"], _signed(100 * row["difference"]), **look_of_text)
@@ -186,10 +191,8 @@ def _seeds(ax: Axes, row: pd.Series, items: pd.DataFrame) -> None:
     """A small tick below the interval for each seed, where there are several."""
     if row["seeds"] < 2:
         return
-    same = pd.Series(True, index=items.index)
-    for name in [*ARM_KEYS, *parameters(items), "task"]:
-        same &= items[name].isna() if pd.isna(row[name]) else items[name] == row[name]
-    by_seed = 100 * items[same].groupby("seed")["correct"].mean()
+    own = matching(items, {name: row[name] for name in [*ARM_KEYS, *parameters(items), "task"]})
+    by_seed = 100 * own.groupby("seed")["correct"].mean()
     ax.plot(by_seed, [row["y"] + 0.3] * len(by_seed), "|", color=condition(row["arm"]).colour, markersize=3,
             markeredgewidth=0.7, gid="seeds")  # fmt: skip
 
@@ -277,7 +280,7 @@ def _f1_caption(table: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
-def _f2_caption(trained: pd.DataFrame) -> str:
+def _f2_caption(trained: pd.DataFrame, left_out: int) -> str:
     seeds = int(trained["seeds"].max())
     first = trained.drop_duplicates(["task_title", "level"])
     counts = [f"{title} (n = {n})" for title, n in first.groupby("task_title", sort=False)["n"].sum().items()]
@@ -285,4 +288,5 @@ def _f2_caption(trained: pd.DataFrame) -> str:
         f"{', '.join(counts)} by difficulty. {_who(trained)}; "
         f"{f'mean of {seeds} seeds' if seeds > 1 else 'one seed'}. Change is paired by problem; "
         "bars: 95 % intervals (Bonett–Price). Grey: below an accuracy of zero."
+        f"{f' Levels of fewer than {_FEWEST} problems ({left_out} in all) are left out.' if left_out else ''}"
     )
