@@ -43,8 +43,9 @@ LEGEND = (
     "Bold: not as the untrained student's answer, that is another verdict, half its tokens or fewer or twice as many, "
     f"or a mark gained or lost. Marks: repeats the problem, {REPEATED_WORDS} words in a row of it; adds nothing, "
     f"repeats it and has {100 * OLD_WORDS:.0f} % of its words or more from there; in steps, as "
-    "`offmodel.style_measures` says; cut, ended by the token limit. Teacher probability: that the teacher wrote it, by "
-    f"a classifier of style; bold where it crosses {FOREIGN}."
+    "`offmodel.style_measures` says; cut, ended by the token limit; no answer found, no number at all, or where "
+    "formulas are compared neither a box nor “the answer is” (the last formula is judged all the same). Teacher "
+    f"probability: that the teacher wrote it, by a classifier of style; bold where it crosses {FOREIGN}."
 )
 _FIELD = re.compile(r"\{\{\s*(\w+)(?:\[(\d+)\])?(?:\s*\|\s*trim)?\s*\}\}")
 _CELL = ' style="text-align: left; vertical-align: top"'
