@@ -12,7 +12,7 @@ from test_objectives_compared import no_text_leaves_or_overlaps
 from analysis.figures_dft import f12_convergence, f13_probabilities, markdown_t2
 from analysis.load import NothingToDrawError, Results
 from offmodel import statistics
-from offmodel.math_training import BIN_EDGES, final_table, grid, progress, token_bins
+from offmodel.math_training import BIN_EDGES, final_table, grid, head_to_head, progress, token_bins
 from offmodel.published import published_accuracy
 from offmodel.results import score_table
 
@@ -91,6 +91,28 @@ def test_the_final_table_is_of_the_last_steps_and_averages_tasks_not_problems():
     low, high = table.loc[("sft", "average"), ["difference_low", "difference_high"]]
     assert (low, high) == pytest.approx((-0.25, 0.0))
     assert table["difference"].isna().loc[[("untrained", "average")]].all()
+
+
+def test_one_objective_against_another_setting_by_setting_and_over_the_grid():
+    items = by_hand()
+    rows = arm_rows(
+        "sft", "1000", task="sums", task_title="Sums", experiment="16_dft", learning_rate=1e-3, batch_size=8
+    )
+    rows += arm_rows(
+        "sft", "0100", task="sums", task_title="Sums", experiment="16_dft", learning_rate=1e-4, batch_size=8
+    )
+    both = pd.concat([items, tiny_items(rows)], ignore_index=True)
+    table = head_to_head(both, "dft", "sft")
+    sums = table[table["task"] == "sums"].reset_index(drop=True)
+    # steps 2 and 4; the grid's 1e-3 with 8 ("1110" twice against "1000") and 1e-4 with 8 ("1100" against "0100")
+    assert sums["difference"].to_list() == pytest.approx([0.5 - 0.125, 0.75 - 0.25, 0.5, 0.25, 0.375])
+    assert sums["settings"].to_list() == [1, 1, 1, 1, 2] and (sums["n"] == 4).all()
+    assert sums["step"].to_list()[:2] == [2, 4] and sums.loc[2:3, "learning_rate"].to_list() == [1e-3, 1e-4]
+    assert sums.loc[4, ["step", "learning_rate", "batch_size"]].isna().all()
+    # over the grid the problems differ by 1/2, 1/2, 1/2 and 0
+    assert sums.loc[4, "difference_low"] >= 0 and sums.loc[4, "difference_high"] == pytest.approx(0.5)
+    assert table[table["task"] == "squares"]["settings"].to_list() == [1, 1]  # SFT was not tried on them in the grid
+    assert head_to_head(items, "dft", "asft").empty
 
 
 def test_the_convergence_is_drawn_step_by_step(plain: Results):

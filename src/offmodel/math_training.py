@@ -23,6 +23,7 @@ _KEPT = [
     "difference", "difference_low", "difference_high",
 ]  # fmt: skip
 _GRID = ["learning_rate", "batch_size"]
+_SETTING = ["step", *_GRID]
 
 
 def token_bins(logprobs: Sequence[float]) -> pd.DataFrame:
@@ -80,6 +81,36 @@ def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             rows.append(about | _average(made, None if values[2] == UNTRAINED else control))
     table = pd.DataFrame(rows, columns=["student", "arm", "step", "samples", *_KEPT, "published"])
     return table.astype({"published": float})
+
+
+def head_to_head(items: pd.DataFrame, arm: str, against: str) -> pd.DataFrame:
+    """By how much one arm is better than another: a row for each student, task and setting that both were scored in,
+    and one for the mean over the settings of the grid, where there are several.
+
+    Columns: student, task, task_title, step, learning_rate, batch_size (the setting; null in the mean's row), settings
+    (how many of them the row is of), n, and difference, difference_low, difference_high of accuracy, paired by problem
+    (`statistics.paired_difference`).
+    """
+    rows: list[dict[str, Any]] = []
+    for (student, task, title), own in grouped(items, ["student", "task", "task_title"]):
+        pairs = []
+        for setting, made in grouped(own[own["arm"] == arm], _SETTING):
+            where = dict(zip(_SETTING, setting, strict=True))
+            other = matching(own[own["arm"] == against], where)
+            if len(other):
+                pairs.append((where, by_item(made), by_item(other)))
+        tried = [(first, second) for where, first, second in pairs if pd.notna(where["learning_rate"])]
+        if len(tried) > 1:
+            first, second = (pd.concat(tables, axis=1) for tables in zip(*tried, strict=True))
+            pairs.append((dict.fromkeys(_SETTING, np.nan), first, second))
+        for where, first, second in pairs:
+            found = statistics.paired_difference(first, second, np.random.default_rng(BOOTSTRAP_SEED))
+            about = {"student": student, "task": task, "task_title": title, **where, "n": len(first)}
+            settings = 1 if pd.notna(list(where.values())).any() else len(tried)
+            rows.append(about | {"settings": settings} | named("difference", found))
+    columns = ["student", "task", "task_title", *_SETTING, "settings", "n"]
+    columns += ["difference", "difference_low", "difference_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _average(made: pd.DataFrame, control: pd.DataFrame | None) -> dict[str, Any]:
