@@ -1,6 +1,7 @@
 """F12, F13 and T2: training on solutions of maths problems. The numbers are those of `offmodel.math_training`."""
 
 from itertools import cycle
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +15,7 @@ from analysis.layout import Margins, panels
 from analysis.legends import LEGEND_LINE, legend_above, legend_lines
 from analysis.load import NothingToDrawError, Results
 from analysis.style import COLUMN_WIDTH, GREY, PAGE_WIDTH, RC, condition
-from offmodel.math_training import AVERAGE, BIN_EDGES, READING, final_table, grid, progress
+from offmodel.math_training import AVERAGE, BIN_EDGES, READING, final_table, grid, head_to_head, progress
 from offmodel.results import UNTRAINED
 
 _DASHES = ["-", (0, (3, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
@@ -115,6 +116,34 @@ def markdown_t2(results: Results) -> str:
             cells.append(_cell(own.iloc[0]) if len(own) else "")
         lines.append(f"| {student} | {condition(str(arm)).label} | {rows['step'].iloc[0]} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def markdown_versus(results: Results, arm: str, against: str) -> str:
+    """One objective against another as Markdown: a row for each setting that both were trained in, and one for the mean
+    over the grid's.
+
+    Raises:
+        NothingToDrawError: the two have no setting in common.
+    """
+    table = head_to_head(results.items, arm, against)
+    if table.empty:
+        raise NothingToDrawError(f"'{arm}' and '{against}' have no setting in common")
+    title = f"{condition(arm).label} − {condition(against).label}, points [95 %]"
+    lines = [f"| student | task | setting | {title} |", "|---|---|---|---:|"]
+    for row in table.to_dict("records"):
+        change = "{:+.1f} [{:+.1f}, {:+.1f}]".format(
+            *(100 * row[name] for name in ("difference", "difference_low", "difference_high"))
+        )
+        lines.append(f"| {row['student']} | {row['task_title']} | {_setting(row)} | {change} |")
+    return "\n".join(lines)
+
+
+def _setting(row: dict[Any, Any]) -> str:
+    if row["settings"] > 1:
+        return f"mean of the {row['settings']} of the grid"
+    if pd.notna(row["step"]):
+        return f"step {row['step']:.0f}"
+    return f"rate {row['learning_rate']:g}, batches of {row['batch_size']:.0f}"
 
 
 def _cell(row: pd.Series) -> str:

@@ -9,7 +9,7 @@ import pytest
 from fixture_items import arm_rows, tiny_items
 from test_objectives_compared import no_text_leaves_or_overlaps
 
-from analysis.figures_dft import f12_convergence, f13_probabilities, markdown_t2
+from analysis.figures_dft import f12_convergence, f13_probabilities, markdown_t2, markdown_versus
 from analysis.load import NothingToDrawError, Results
 from offmodel import statistics
 from offmodel.math_training import BIN_EDGES, final_table, grid, head_to_head, progress, token_bins
@@ -113,6 +113,13 @@ def test_one_objective_against_another_setting_by_setting_and_over_the_grid():
     assert sums.loc[4, "difference_low"] >= 0 and sums.loc[4, "difference_high"] == pytest.approx(0.5)
     assert table[table["task"] == "squares"]["settings"].to_list() == [1, 1]  # SFT was not tried on them in the grid
     assert head_to_head(items, "dft", "asft").empty
+    lines = markdown_versus(Results(both, score_table(both)), "dft", "sft").splitlines()
+    assert lines[0].endswith("| DFT − SFT, points [95 %] |") and len(lines) == 2 + len(table)
+    settings = [line.split(" | ")[2] for line in lines[2:7]]
+    assert settings[:2] == ["step 2", "step 4"] and settings[2] == "rate 0.001, batches of 8"
+    assert settings[4] == "mean of the 2 of the grid" and "| +37.5 [" in lines[6]
+    with pytest.raises(NothingToDrawError, match="'dft' and 'asft' have no setting in common"):
+        markdown_versus(Results(items, score_table(items)), "dft", "asft")
 
 
 def test_the_convergence_is_drawn_step_by_step(plain: Results):
