@@ -143,7 +143,9 @@ def _setting(row: dict[Any, Any]) -> str:
         return f"mean of the {row['settings']} of the grid"
     if pd.notna(row["step"]):
         return f"step {row['step']:.0f}"
-    return f"rate {row['learning_rate']:g}, batches of {row['batch_size']:.0f}"
+    if pd.notna(row["learning_rate"]):
+        return f"rate {row['learning_rate']:g}, batches of {row['batch_size']:.0f}"
+    return "the preset's"
 
 
 def _cell(row: pd.Series) -> str:

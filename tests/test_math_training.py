@@ -113,6 +113,9 @@ def test_one_objective_against_another_setting_by_setting_and_over_the_grid():
     assert sums.loc[4, "difference_low"] >= 0 and sums.loc[4, "difference_high"] == pytest.approx(0.5)
     assert table[table["task"] == "squares"]["settings"].to_list() == [1, 1]  # SFT was not tried on them in the grid
     assert head_to_head(items, "dft", "asft").empty
+    offline = items[items["step"] == 4].drop(columns=["step", "learning_rate", "batch_size"])  # as in script 17
+    assert head_to_head(offline, "dft", "sft")["difference"].to_list() == pytest.approx([0.5, 0.25])
+    assert "| the preset's | +50.0 [" in markdown_versus(Results(offline, score_table(items)), "dft", "sft")
     lines = markdown_versus(Results(both, score_table(both)), "dft", "sft").splitlines()
     assert lines[0].endswith("| DFT − SFT, points [95 %] |") and len(lines) == 2 + len(table)
     settings = [line.split(" | ")[2] for line in lines[2:7]]

@@ -87,27 +87,27 @@ def head_to_head(items: pd.DataFrame, arm: str, against: str) -> pd.DataFrame:
     """By how much one arm is better than another: a row for each student, task and setting that both were scored in,
     and one for the mean over the settings of the grid, where there are several.
 
-    Columns: student, task, task_title, step, learning_rate, batch_size (the setting; null in the mean's row), settings
-    (how many of them the row is of), n, and difference, difference_low, difference_high of accuracy, paired by problem
-    (`statistics.paired_difference`).
+    Columns: student, task, task_title, step, learning_rate, batch_size (the setting; null in the mean's row, and where
+    nothing was varied), settings (how many of them the row is of), n, and difference, difference_low, difference_high
+    of accuracy, paired by problem (`statistics.paired_difference`).
     """
     rows: list[dict[str, Any]] = []
+    items = items.assign(**{name: np.nan for name in _SETTING if name not in items})
     for (student, task, title), own in grouped(items, ["student", "task", "task_title"]):
         pairs = []
         for setting, made in grouped(own[own["arm"] == arm], _SETTING):
             where = dict(zip(_SETTING, setting, strict=True))
             other = matching(own[own["arm"] == against], where)
             if len(other):
-                pairs.append((where, by_item(made), by_item(other)))
+                pairs.append((where | {"settings": 1}, by_item(made), by_item(other)))
         tried = [(first, second) for where, first, second in pairs if pd.notna(where["learning_rate"])]
         if len(tried) > 1:
             first, second = (pd.concat(tables, axis=1) for tables in zip(*tried, strict=True))
-            pairs.append((dict.fromkeys(_SETTING, np.nan), first, second))
+            pairs.append((dict.fromkeys(_SETTING, np.nan) | {"settings": len(tried)}, first, second))
         for where, first, second in pairs:
             found = statistics.paired_difference(first, second, np.random.default_rng(BOOTSTRAP_SEED))
             about = {"student": student, "task": task, "task_title": title, **where, "n": len(first)}
-            settings = 1 if pd.notna(list(where.values())).any() else len(tried)
-            rows.append(about | {"settings": settings} | named("difference", found))
+            rows.append(about | named("difference", found))
     columns = ["student", "task", "task_title", *_SETTING, "settings", "n"]
     columns += ["difference", "difference_low", "difference_high"]
     return pd.DataFrame(rows, columns=columns)
