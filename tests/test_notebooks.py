@@ -62,6 +62,7 @@ def test_there_are_notebooks() -> None:
         "01_degradation.ipynb",
         "02_read_completions.ipynb",
         "03_recovery.ipynb",
+        "04_dft.ipynb",
     ]
 
 
