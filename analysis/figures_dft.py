@@ -1,4 +1,5 @@
-"""F12, F13 and T2: training on solutions of maths problems. The numbers are those of `offmodel.math_training`."""
+"""F12, F13, T2 and one objective against another: training on maths problems. The numbers are those of
+`offmodel.math_training`."""
 
 from itertools import cycle
 from typing import Any
@@ -15,6 +16,7 @@ from analysis.layout import Margins, panels
 from analysis.legends import LEGEND_LINE, legend_above, legend_lines
 from analysis.load import NothingToDrawError, Results
 from analysis.style import COLUMN_WIDTH, GREY, PAGE_WIDTH, RC, condition
+from analysis.tables import change_cell
 from offmodel.math_training import AVERAGE, BIN_EDGES, READING, final_table, grid, head_to_head, progress
 from offmodel.results import UNTRAINED
 
@@ -131,10 +133,8 @@ def markdown_versus(results: Results, arm: str, against: str) -> str:
     title = f"{condition(arm).label} − {condition(against).label}, points [95 %]"
     lines = [f"| student | task | setting | {title} |", "|---|---|---|---:|"]
     for row in table.to_dict("records"):
-        change = "{:+.1f} [{:+.1f}, {:+.1f}]".format(
-            *(100 * row[name] for name in ("difference", "difference_low", "difference_high"))
-        )
-        lines.append(f"| {row['student']} | {row['task_title']} | {_setting(row)} | {change} |")
+        cells = [row["student"], row["task_title"], _setting(row), change_cell(row, "difference")]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

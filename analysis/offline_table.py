@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.load import NothingToDrawError, Results
 from analysis.style import condition
+from analysis.tables import change_cell
 from offmodel.offline_compared import offline_table
 from offmodel.results import UNTRAINED
 
@@ -34,10 +35,9 @@ def markdown_t3(results: Results) -> str:
 
 def _cells(row: dict[Any, Any]) -> list[str]:
     interval = f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
-    change = [_number(100 * row[name], "+.1f") for name in ("change", "change_low", "change_high")]
     return [
         f"{100 * row['accuracy']:.1f} {interval}",
-        f"{change[0]} [{change[1]}, {change[2]}]" if change[0] else "",
+        change_cell(row, "change"),
         f"{row['response_tokens']:.0f}",
         *(_number(row[name], ",.0f") for name in ("sampled_tokens", "trained_tokens")),
     ]

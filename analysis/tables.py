@@ -1,8 +1,8 @@
 """The score table as text: what a study prints at its end, and the same for a README."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -118,6 +118,13 @@ def _cells(row: pd.Series) -> list[str]:
     accuracy = f"{_percent(row['accuracy'])} [{_percent(row['low']):>4}, {_percent(row['high']):>5}]"
     rates = [_percent(row["truncated"]), _percent(row["no_answer"]), f"{row['response_tokens']:.0f}"]
     return [accuracy, *rates, change, p]
+
+
+def change_cell(row: Mapping[Any, Any], name: str) -> str:
+    """A change and its interval (columns `name`, `name`_low, `name`_high, shares) in points; "" where it is null."""
+    if pd.isna(row[name]):
+        return ""
+    return f"{100 * row[name]:+.1f} [{100 * row[f'{name}_low']:+.1f}, {100 * row[f'{name}_high']:+.1f}]"
 
 
 def _percent(share: float) -> str:

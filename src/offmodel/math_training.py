@@ -1,4 +1,5 @@
-"""Students trained on solutions of maths problems (script 16): avg@k through the training, over a grid, and at its end.
+"""Students trained on solutions of maths problems (script 16): avg@k through the training, over a grid, and at its end;
+and one arm against another, for offline RL (script 17) too.
 
 avg@k is the mean accuracy of k sampled answers to each problem, as the DFT paper reports it (arXiv 2508.05629).
 """
