@@ -71,6 +71,12 @@ def test_unknown_model(tmp_path: Path) -> None:
             "[tasks.knowledge] unknown field 'm'; Known: n, max_tokens",
         ),
         ("[tasks.knowledge]\nn = 8", "[tasks.knowledge]\nn = 9999", "task 'knowledge' has 120 problems"),
+        (
+            "[dpo]",
+            '[seeds_of]\n"06_on_model" = [0]\n[dpo]',
+            "[seeds_of] unknown experiment '06_on_model'; did you mean '06_on_model_repair'?",
+        ),
+        ("[dpo]", '[seeds_of]\n"06_on_model_repair" = []\n[dpo]', "[seeds_of] 06_on_model_repair: List should have at"),
         ("drawn = 4", "drawn = 1", "[reasoning] drawn: Input should be greater than 1, found 1"),
         ("[dpo]", "[dpo]\nbeta = 0", "[dpo] beta: Input should be greater than 0, found 0"),
         ("[dpo]", '[dpo]\nmethod = "full"', "[dpo] method: Input should be 'lora', found 'full'"),

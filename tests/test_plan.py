@@ -55,6 +55,17 @@ def test_arms_of_all_seeds_with_the_untrained_student_once() -> None:
     assert len({arm.model.id for arm in found}) == 7
 
 
+def test_a_script_may_have_seeds_of_its_own(tmp_path: Path) -> None:
+    sized = PRESET.model_copy(update={"seeds": [0], "seeds_of": {"20_mine": [3, 4]}})
+    assert sized.seeds_for("20_mine") == [3, 4]  # a script outside experiments/, which only its own run knows
+    mine = tmp_path / "mine.toml"
+    mine.write_text(f'{SMOKE.read_text(encoding="utf-8")}\n[seeds_of]\n"01_degradation" = [3, 4]\n', encoding="utf-8")
+    for asked, seeds in (((), [3, 4]), (("--seeds", "7"), [7])):
+        done = run_study("--preset", str(mine), "--plan", "--runs", str(tmp_path / "runs"), *asked)
+        assert done.returncode == 0 and f"; seeds {seeds}\n" in done.stdout
+    assert load_preset(str(mine)).seeds_for("06_on_model_repair") == [0]
+
+
 def test_off_model_arms_differ_in_the_objective_alone() -> None:
     by_name = {arm.name: arm.model for arm in arms([0])}
     sft, dft = by_name["off_model_sft"], by_name["off_model_dft"]

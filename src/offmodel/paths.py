@@ -7,7 +7,8 @@ PROMPTS = ROOT / "data" / "prompts"
 TASK_ITEMS = ROOT / "data" / "tasks"
 RESULTS = ROOT / "data" / "results"
 RUNS = ROOT / "data" / "runs"
-PRESETS = ROOT / "experiments" / "presets"
+EXPERIMENTS = ROOT / "experiments"
+PRESETS = EXPERIMENTS / "presets"
 EVALUATION_TASKS = Path(__file__).resolve().parent / "evaluation" / "tasks"
 
 

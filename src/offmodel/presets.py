@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from offmodel.errors import RequestError
 from offmodel.models.own import OwnModel
 from offmodel.nearest import unknown
-from offmodel.paths import PRESETS
+from offmodel.paths import EXPERIMENTS, PRESETS
 from offmodel.settings import Running
 from offmodel.values import AnswerReward, DistillationSize, DPOSize, RLSize, Sampling, Seed, Snapshots, TrainingSize
 
@@ -136,6 +136,9 @@ class Preset(_Section):
     students: Annotated[list[str], Field(min_length=1)]
     teachers: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds_of: dict[str, Annotated[list[Seed], Field(min_length=1)]] = Field(
+        default={}, description="By the name of a numbered script: its seeds, where they are not `seeds`"
+    )
     chat: Chat
     answers: Sampling
     sft: TrainingSize
@@ -156,6 +159,18 @@ class Preset(_Section):
     dpo: DPOSize = DPOSize()
     reading: AnswersRead | None = None
     run: Running = Running()
+
+    def seeds_for(self, experiment: str) -> list[int]:
+        """The seeds of a numbered script, which may be one of the user's own.
+
+        Raises:
+            RequestError: `seeds_of` names a script that does not exist.
+        """
+        scripts = sorted({script.stem for script in EXPERIMENTS.glob("[0-9]*.py")} | {experiment})
+        for name in self.seeds_of:
+            if name not in scripts:
+                raise RequestError(f"[seeds_of] {unknown('experiment', name, scripts)}")
+        return self.seeds_of.get(experiment, self.seeds)
 
 
 def load_preset(name: str, folder: Path = PRESETS) -> Preset:
