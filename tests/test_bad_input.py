@@ -73,10 +73,19 @@ def test_unknown_model(tmp_path: Path) -> None:
         ("[tasks.knowledge]\nn = 8", "[tasks.knowledge]\nn = 9999", "task 'knowledge' has 120 problems"),
         (
             "[dpo]",
-            '[seeds_of]\n"06_on_model" = [0]\n[dpo]',
-            "[seeds_of] unknown experiment '06_on_model'; did you mean '06_on_model_repair'?",
+            "[scripts.06_on_model]\n[dpo]",
+            "[scripts] unknown script '06_on_model'; did you mean '06_on_model_repair'?",
         ),
-        ("[dpo]", '[seeds_of]\n"06_on_model_repair" = []\n[dpo]', "[seeds_of] 06_on_model_repair: List should have at"),
+        (
+            "[dpo]",
+            '[scripts.11_best_of_n]\nteachers = ["smollm2"]\n[dpo]',
+            "[scripts.11_best_of_n] unknown teacher 'smollm2'; Known: gemma3-270m",
+        ),
+        (
+            "[dpo]",
+            "[scripts.11_best_of_n]\nseed = [1]\n[dpo]",
+            "[scripts.11_best_of_n] unknown field 'seed'; did you mean 'seeds'?",
+        ),
         ("drawn = 4", "drawn = 1", "[reasoning] drawn: Input should be greater than 1, found 1"),
         ("[dpo]", "[dpo]\nbeta = 0", "[dpo] beta: Input should be greater than 0, found 0"),
         ("[dpo]", '[dpo]\nmethod = "full"', "[dpo] method: Input should be 'lora', found 'full'"),

@@ -13,7 +13,7 @@ from offmodel.errors import RequestError
 from offmodel.executors import Outcome
 from offmodel.paths import ROOT
 from offmodel.plan import Plan, make_plan, next_batch
-from offmodel.presets import AnswersRead, load_preset
+from offmodel.presets import AnswersRead, ScriptSize, load_preset
 from offmodel.recipes import Completions, Scripted, Trained
 from offmodel.runner import run
 from offmodel.settings import Settings
@@ -56,14 +56,27 @@ def test_arms_of_all_seeds_with_the_untrained_student_once() -> None:
 
 
 def test_a_script_may_have_seeds_of_its_own(tmp_path: Path) -> None:
-    sized = PRESET.model_copy(update={"seeds": [0], "seeds_of": {"20_mine": [3, 4]}})
-    assert sized.seeds_for("20_mine") == [3, 4]  # a script outside experiments/, which only its own run knows
     mine = tmp_path / "mine.toml"
-    mine.write_text(f'{SMOKE.read_text(encoding="utf-8")}\n[seeds_of]\n"01_degradation" = [3, 4]\n', encoding="utf-8")
+    sized = f"{SMOKE.read_text(encoding='utf-8')}\n[scripts.01_degradation]\nseeds = [3, 4]\n"
+    mine.write_text(sized, encoding="utf-8")
     for asked, seeds in (((), [3, 4]), (("--seeds", "7"), [7])):
         done = run_study("--preset", str(mine), "--plan", "--runs", str(tmp_path / "runs"), *asked)
         assert done.returncode == 0 and f"; seeds {seeds}\n" in done.stdout
-    assert load_preset(str(mine)).seeds_for("06_on_model_repair") == [0]
+    assert load_preset(str(mine)).of_script("06_on_model_repair").seeds == [0]
+
+
+def test_a_script_may_take_some_of_the_teachers() -> None:
+    repair: Experiment = runpy.run_path(str(ROOT / "experiments" / "06_on_model_repair.py"))["arms"]
+    sized = ScriptSize(teachers=["gemma3-270m"])
+    all_of_them = {"teachers": ["gemma3-270m", "gemma3-1b"], "scripts": {"06_on_model_repair": sized}}
+    few = PRESET.model_copy(update=all_of_them)
+    found = collect_arms(repair, few, [0], None, None)
+    assert {arm.parameters["after"] for arm in found if "after" in arm.parameters} == {"gemma3-270m"}
+    assert "third_model_repair" in {arm.name for arm in found}  # the other one is still there to be it
+    both = few.model_copy(update={"scripts": {"20_mine": sized}})  # no script of ours
+    with pytest.raises(RequestError, match="unknown script '20_mine'"):
+        collect_arms(repair, both, [0], None, None)
+    assert both.of_script("20_mine") == ScriptSize(seeds=[0], teachers=["gemma3-270m"])
 
 
 def test_off_model_arms_differ_in_the_objective_alone() -> None:

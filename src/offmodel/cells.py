@@ -81,8 +81,9 @@ def own_answers(preset: Preset, seeds: Iterable[int], data: Path | None) -> list
 def _yielded(
     declared: Experiment, preset: Preset, seeds: Iterable[int], data: Path | None
 ) -> Iterator[tuple[str, Yielded, int, dict[str, Any]]]:
+    teachers = tuple(preset.of_script(declared.name).teachers)
     for seed in seeds:
-        for name, made, *parameters in declared.arms(Study(preset, seed, data)):
+        for name, made, *parameters in declared.arms(Study(preset, seed, data, teachers)):
             yield name, made, seed, parameters[0] if parameters else {}
 
 

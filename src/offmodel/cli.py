@@ -92,7 +92,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
         raise RequestError(f"--publish is for a preset of experiments/presets: put {options.preset} there, and name it "
                            f"--preset {Path(options.preset).stem}")  # fmt: skip
     settings = _settings(preset, options)
-    seeds = options.seeds or preset.seeds_for(experiment.name)
+    seeds = options.seeds or preset.of_script(experiment.name).seeds
     arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
     tasks = requested_tasks(preset, options.tasks, options.limit, settings.data, experiment.tasks)
     cells = measurements(arms, tasks, preset.reading)

@@ -128,6 +128,13 @@ class BestOfN(_Section):
     temperature: float = Field(default=0.7, gt=0, le=2)
 
 
+class ScriptSize(_Section):
+    """What a numbered script runs with, where that is less (or more) than the whole preset."""
+
+    seeds: list[Seed] = []
+    teachers: list[str] = []
+
+
 class Preset(_Section):
     """One study size: models, data, training, tasks."""
 
@@ -136,9 +143,6 @@ class Preset(_Section):
     students: Annotated[list[str], Field(min_length=1)]
     teachers: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    seeds_of: dict[str, Annotated[list[Seed], Field(min_length=1)]] = Field(
-        default={}, description="By the name of a numbered script: its seeds, where they are not `seeds`"
-    )
     chat: Chat
     answers: Sampling
     sft: TrainingSize
@@ -148,6 +152,7 @@ class Preset(_Section):
     )
     models: dict[str, OwnModel] = Field(default={}, description="Models that are not registered, by the name they get")
     other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
+    scripts: dict[str, ScriptSize] = Field(default={}, description="By the name of a numbered script")
     repair: Repair = Repair()
     distillation: DistillationSize = DistillationSize()
     openings: Openings = Openings()
@@ -160,17 +165,21 @@ class Preset(_Section):
     reading: AnswersRead | None = None
     run: Running = Running()
 
-    def seeds_for(self, experiment: str) -> list[int]:
-        """The seeds of a numbered script, which may be one of the user's own.
+    def of_script(self, name: str) -> ScriptSize:
+        """The seeds and teachers of a numbered script, which may be one of the user's own.
 
         Raises:
-            RequestError: `seeds_of` names a script that does not exist.
+            RequestError: `scripts` names one that does not exist, or a teacher that the preset does not have.
         """
-        scripts = sorted({script.stem for script in EXPERIMENTS.glob("[0-9]*.py")} | {experiment})
-        for name in self.seeds_of:
-            if name not in scripts:
-                raise RequestError(f"[seeds_of] {unknown('experiment', name, scripts)}")
-        return self.seeds_of.get(experiment, self.seeds)
+        known = sorted({script.stem for script in EXPERIMENTS.glob("[0-9]*.py")} | {name})
+        for script, size in self.scripts.items():
+            if script not in known:
+                raise RequestError(f"[scripts] {unknown('script', script, known)}")
+            for teacher in size.teachers:
+                if teacher not in self.teachers:
+                    raise RequestError(f"[scripts.{script}] {unknown('teacher', teacher, self.teachers)}")
+        size = self.scripts.get(name, ScriptSize())
+        return ScriptSize(seeds=size.seeds or self.seeds, teachers=size.teachers or self.teachers)
 
 
 def load_preset(name: str, folder: Path = PRESETS) -> Preset:
@@ -210,5 +219,7 @@ def _fields_at(section: list[Any]) -> list[str]:
         return list(TaskSize.model_fields)
     if section[0] == "models":
         return list(OwnModel.model_fields)
+    if section[0] == "scripts":
+        return list(ScriptSize.model_fields)
     model = Preset.model_fields[str(section[0])].annotation
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -40,11 +40,15 @@ def _check_prompts(prompts: str, data: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Study:
-    """A preset under one seed, which decides the sampled answers, the first LoRA weights and the order of the data."""
+    """A preset under one seed, which decides the sampled answers, the first LoRA weights and the order of the data.
+
+    `teachers` are those of the preset whose students are studied; all, where none is named.
+    """
 
     preset: Preset
     seed: int
     data: Path | None = None
+    teachers: tuple[str, ...] = ()
 
     @property
     def students(self) -> list[Base]:
@@ -58,7 +62,7 @@ class Study:
     @property
     def pairs(self) -> list[tuple[Base, Base]]:
         """Every (student, teacher) of two different models."""
-        teachers = [self._model(alias) for alias in self.preset.teachers]
+        teachers = [self._model(alias) for alias in self.teachers or self.preset.teachers]
         return [(student, teacher) for student in self.students for teacher in teachers if student != teacher]
 
     def _student(self, alias: str) -> Base:
@@ -189,7 +193,8 @@ class Study:
 
     def third(self, student: Base, teacher: Base) -> Base | None:
         """A teacher of the preset that is neither of the two, or None."""
-        return next((other for _, other in self.pairs if other not in (student, teacher)), None)
+        others = (self._model(alias) for alias in self.preset.teachers)
+        return next((other for other in others if other not in (student, teacher)), None)
 
     def framings(self, teacher: Base) -> dict[str, Framing]:
         """By name, the framings that are tried, with this teacher's style in them (`data.framings`).
