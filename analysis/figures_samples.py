@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from analysis.load import NothingToDrawError, Results
 from analysis.pair_panels import accuracy_limits, counts, dodged, key, label_axes, log_axis, pair_panels, points, who
 from analysis.style import RC, condition
-from offmodel.best_of_n import ON_MODEL, PASS, VOTE, best_of_n_table
+from offmodel.best_of_n import FLOOR, ON_MODEL, PASS, VOTE, best_of_n_table
 from offmodel.pairs import OFF_MODEL
 from offmodel.results import UNTRAINED
 
@@ -44,6 +44,9 @@ def _curves(ax: Axes, rows: pd.DataFrame) -> None:
     once = rows[(rows["arm"] == UNTRAINED) & (rows["rule"] == PASS) & (rows["k"] == 1)]
     for value in once["accuracy"]:
         ax.axhline(100 * value, color=condition(UNTRAINED).colour, linewidth=0.6, linestyle=":", zorder=0, gid="once")
+    floor = rows[(rows["arm"] == FLOOR) & (rows["rule"] == PASS)].sort_values("k")
+    x = [places[int(k)] for k in floor["k"]]
+    ax.plot(x, 100 * floor["accuracy"], color=condition(FLOOR).colour, linewidth=0.8, linestyle="--", gid="floor")
     for number, arm in enumerate(_ARMS):
         look, own = condition(arm), rows[rows["arm"] == arm]
         curve = own[own["rule"] == PASS].sort_values("k")
@@ -63,6 +66,8 @@ def _caption(table: pd.DataFrame) -> str:
     parts = [f"{counts(table)}{who(table)}. Chance that one of k answers is right, of {most} drawn of each problem",
              f"(mean {tokens:.0f} tokens after off-model SFT). Bands: 95 %, bootstrap over problems. Dotted line:",
              "untrained, one answer."]  # fmt: skip
+    if (table["arm"] == FLOOR).any():
+        parts += ["Dashed: the floor, where each problem is given the untrained student's answers to another."]
     if (table["rule"] == VOTE).any():
         parts += [f"Stars: the majority of the {most}, by the number or the formula's text that an answer ends on,",
                   "ties broken by lot."]  # fmt: skip

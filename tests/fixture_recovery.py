@@ -121,12 +121,14 @@ def made_up_samples(made: Made, samples: int = 8) -> tuple[pd.DataFrame, pd.Data
         for number, student in enumerate(made.students):
             known = {"sample": sample, "shift": sample + 1}
             rows += _arm(made, "11_best_of_n", "untrained", student, 1, None, known | {"teacher": None})
+            rows += _arm(made, "11_best_of_n", "floor_shuffled", student, -0.2, None, known | {"teacher": None})
             rows += _arm(made, "11_best_of_n", "on_model_sft", student, 0.95, student, known | {"teacher": student})
             for teacher in made.teachers:
                 more = known | {"teacher": teacher}
                 rows += _arm(made, "11_best_of_n", "off_model_sft", student, 0.1 * number, teacher, more)
     items = tiny_items(rows).drop(columns="shift")
-    items = items[(items["arm"] != "untrained") | (items["seed"] == made.seeds[0])].reset_index(drop=True)
+    once = items["arm"].isin(["untrained", "floor_shuffled"])
+    items = items[~once | (items["seed"] == made.seeds[0])].reset_index(drop=True)
     wrong = rng.integers(1, 4, len(items))
     said = np.where(items["correct"], 0, wrong)
     answers = items.assign(response=[rf"So \boxed{{{number}}}." for number in said])

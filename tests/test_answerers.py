@@ -12,12 +12,12 @@ from offmodel.engines.base import Generation, OnProgress, Stop, answer_seed
 from offmodel.errors import RequestError, RunError
 from offmodel.evaluation.registry import resolve_task
 from offmodel.journal import Journal
-from offmodel.recipes import Base, Prefill, Scores
+from offmodel.recipes import Base, Prefill, Scores, Scripted
 from offmodel.study import Asked, TaskRequest
 from offmodel.values import Decoding, Framing
 
 pytest.importorskip("lm_eval")
-from offmodel.evaluation.answerers import EngineLM, shuffled
+from offmodel.evaluation.answerers import EngineLM, ScriptedLM, shuffled
 from offmodel.evaluation.harness import asked, evaluate, holds_answer
 from offmodel.evaluation.prefill import openings
 
@@ -141,6 +141,18 @@ def test_a_beginning_that_gives_the_answer_away_is_known() -> None:
 
 def test_one_answer_alone_has_no_other() -> None:
     assert shuffled([[1]], []) == [[]] and shuffled(["a", "b"], "") == ["b", "a"]
+
+
+def test_all_samples_of_a_problem_go_to_the_same_other_one() -> None:
+    often = plain(samples=2, decoding=GREEDY.but(temperature=1))
+    own = list(asked(plain(), None))
+    texts = [[f"{item}/{sample}" for item in own] for sample in range(2)]
+    floor = often.but(model=Scripted(behaviour="shuffled", of=STUDENT))
+    assert floor.parents() == (often,)
+    table = pd.DataFrame(evaluate(floor, ScriptedLM("shuffled", texts), None))
+    given = {item: group["response"].tolist() for item, group in table.groupby("item", sort=False)}
+    assert sorted(given.values()) == sorted([f"{item}/0", f"{item}/1"] for item in own)
+    assert all(answers[0] != f"{item}/0" for item, answers in given.items())
 
 
 REQUEST = TaskRequest(resolve_task("arithmetic"), N, GREEDY)

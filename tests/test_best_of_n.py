@@ -66,7 +66,7 @@ def test_one_answer_is_the_mean_accuracy_of_the_score_table(seeds):
     table = best_of_n_table(items, answers)
     scores = score_table(items).set_index(["arm", "task"])
     first = table[table["k"] == 1].set_index(["arm", "task"])
-    assert len(first) == len(scores) == 6
+    assert len(first) == len(scores) == 8
     for name in ("accuracy", "low", "high"):
         assert first[name].to_dict() == pytest.approx(scores[name].to_dict())
     assert sorted(set(table["k"])) == [1, 2, 4, 6]  # powers of two, and all
@@ -74,11 +74,21 @@ def test_one_answer_is_the_mean_accuracy_of_the_score_table(seeds):
     assert all(values.is_monotonic_increasing for _, values in rising)
 
 
+def test_the_floor_gets_as_many_guesses():
+    items = pd.concat([by_hand(), tiny_items(sampled("floor_shuffled", "0100", "0000", "0000", "0100"))])
+    floor = best_of_n_table(items).set_index("arm").loc["floor_shuffled"].set_index("k")
+    # One problem, which two of four answers to another one happen to solve: 1 − C(2, k) / C(4, k) of a quarter.
+    assert floor["accuracy"].to_list() == pytest.approx([(1 / 2) / 4, (5 / 6) / 4, 1 / 4])
+    assert floor["fraction"].isna().all()
+
+
 def test_pairs_share_the_arms_that_no_teacher_is_in():
     items, _ = made_up_samples(Made(teachers=["t", "u"], tasks=["gsm8k"], n=20), samples=2)
     table = best_of_n_table(items)
     assert table.groupby(["after", "arm"], sort=False).size().to_dict() == {
-        (teacher, arm): 2 for teacher in ("t", "u") for arm in ("untrained", "on_model_sft", "off_model_sft")
+        (teacher, arm): 2
+        for teacher in ("t", "u")
+        for arm in ("untrained", "on_model_sft", "off_model_sft", "floor_shuffled")
     }
     own = table[table["arm"] == "on_model_sft"]
     assert own.loc[own["after"] == "t", "accuracy"].to_list() == own.loc[own["after"] == "u", "accuracy"].to_list()
@@ -106,7 +116,7 @@ def test_only_tasks_with_one_right_answer_are_voted_on():
     items, answers = made_up_samples(Made(tasks=["gsm8k", "ifeval"], n=20), samples=3)
     table = best_of_n_table(items, answers)
     voted = table[table["rule"] == "vote"]
-    assert set(voted["task"]) == {"gsm8k"} and (voted["k"] == 3).all() and len(voted) == 3
+    assert set(voted["task"]) == {"gsm8k"} and (voted["k"] == 3).all() and len(voted) == 4
     assert row_of(voted, arm="off_model_sft")["reason"] is None or pd.isna(row_of(voted, arm="off_model_sft")["reason"])
     assert "vote" not in set(best_of_n_table(items)["rule"])
     first = answers[(answers["arm"] == "untrained") & (answers["task"] == "gsm8k")]

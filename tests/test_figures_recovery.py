@@ -234,12 +234,16 @@ def test_f10a_draws_pass_at_k_with_its_band_and_the_votes(drawn):
             assert list(line.get_xdata()) == pytest.approx(list(np.log2(curve["k"])))
             ends = band.get_paths()[0].vertices[:, 1]
             assert (min(ends), max(ends)) == pytest.approx((100 * curve["low"].min(), 100 * curve["high"].max()))
-        votes = rows[rows["rule"] == "vote"]
+        (line,), floor = marked(ax, "floor"), rows[(rows["arm"] == "floor_shuffled") & (rows["rule"] == "pass")]
+        assert list(line.get_ydata()) == pytest.approx(list(100 * floor["accuracy"]))
+        votes = rows[(rows["rule"] == "vote") & (rows["arm"] != "floor_shuffled")]
         shown = [height for heights in values(ax).values() for height in heights]
         assert sorted(shown) == pytest.approx(sorted(100 * votes["accuracy"]))
         once = rows[(rows["arm"] == "untrained") & (rows["k"] == 1)]["accuracy"].iloc[0]
         assert marked(ax, "once")[0].get_ydata()[0] == pytest.approx(100 * once)
-    assert "the majority of the 4" in caption(figure)
+    assert "the majority of the 4" in caption(figure) and "Dashed: the floor" in caption(figure)
+    bare = results.items[results.items["arm"] != "floor_shuffled"]
+    assert "Dashed" not in caption(FIGURES["F10a"][1](Results(bare, results.scores)))
     without = FIGURES["F10a"][1](Results(results.items, results.scores))
     assert "majority" not in caption(without) and not values(without.axes[0])
 

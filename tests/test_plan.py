@@ -105,6 +105,16 @@ def test_floors_are_measured_for_generated_answers_alone() -> None:
     assert {name for name, _ in floors} == {"floor_echo", "floor_constant", "floor_shuffled"}
 
 
+def test_the_floor_of_several_answers_is_that_of_as_many_to_another_problem() -> None:
+    script: Experiment = runpy.run_path(str(ROOT / "experiments" / "11_best_of_n.py"))["arms"]
+    sampled = collect_arms(script, PRESET, [5], None, None)
+    cells = measurements(sampled, requested_tasks(PRESET, ["arithmetic"], 8, None))
+    scores = {cell.arm.name: cell.scores for cell in cells}
+    assert scores["untrained"].samples == PRESET.best_of_n.samples > 1
+    assert scores["floor_shuffled"].parents() == (scores["untrained"],)  # no greedy answers are made for it
+    assert scores["floor_echo"].samples == scores["floor_constant"].samples == 1
+
+
 def test_answers_are_read_by_the_untrained_student_after_they_were_given(tmp_path: Path) -> None:
     tasks = requested_tasks(PRESET, None, 8, None)
     cells = measurements(arms([0]), tasks, AnswersRead(tasks=["arithmetic"], n=40))

@@ -14,6 +14,7 @@ from offmodel.pairs import OFF_MODEL, PAIR_KEYS, Pair, pairs, recovery
 from offmodel.results import ARM_KEYS, BOOTSTRAP_SEED, RUN_KEYS, UNTRAINED, by_item, parameters
 
 ON_MODEL = "on_model_sft"
+FLOOR = "floor_shuffled"
 PASS, VOTE = "pass", "vote"
 COLUMNS = [
     "arm", "rule", "k", "accuracy", "low", "high", "n", "seeds", "samples", "response_tokens",
@@ -22,7 +23,8 @@ COLUMNS = [
 
 
 def best_of_n_table(items: pd.DataFrame, answers: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A row for each pair, task, arm, rule and k: untrained, on_model_sft and off_model_sft.
+    """A row for each pair, task, arm, rule and k: untrained, on_model_sft, off_model_sft, and floor_shuffled, where a
+    problem's answers are those that the untrained student gave to another one.
 
     Columns: `pairs.PAIR_KEYS`, and `COLUMNS`:
         rule: "pass", the unbiased chance that one of k answers is right (`statistics.pass_at_k` of each problem and
@@ -49,7 +51,8 @@ def best_of_n_table(items: pd.DataFrame, answers: pd.DataFrame | None = None) ->
         student, task = pair.keys["student"], pair.keys["task"]
         same = items[(items["experiment"] == pair.keys["experiment"]) & (items["student"] == student)]
         same = same[same["task"] == task]
-        for arm, teacher in [(UNTRAINED, None), (ON_MODEL, student), (OFF_MODEL, pair.keys["after"])]:
+        writers = {UNTRAINED: None, ON_MODEL: student, OFF_MODEL: pair.keys["after"], FLOOR: None}
+        for arm, teacher in writers.items():
             own = same[same["arm"] == arm]
             own = own if teacher is None else own[own["teacher"] == teacher]
             key = (pair.keys["experiment"], student, task, arm, teacher)

@@ -88,20 +88,22 @@ def _yielded(
 
 
 def floors(arms: Sequence[Arm]) -> list[Arm]:
-    """Answers by rule, scored like the others: a score no better than these shows nothing."""
+    """Answers by rule, scored like the others: a score no better than these shows nothing.
+
+    Where the untrained student gives several answers to a problem, each problem gets those of another one.
+    """
     found = []
     for arm in arms:
         if arm.name == "untrained":
-            for behaviour in ("echo", "constant", "shuffled"):
-                of = arm.model if behaviour == "shuffled" else None
-                found.append(
-                    Arm(
-                        f"floor_{behaviour}",
-                        Asked(Scripted(behaviour=behaviour, of=of)),
-                        arm.seed,
-                        {"student": arm.model.student},
-                    )
-                )
+            elsewhere = Asked(
+                Scripted(behaviour="shuffled", of=arm.model),
+                samples=arm.asked.samples,
+                temperature=arm.asked.temperature,
+            )
+            by_rule = [Asked(Scripted(behaviour="echo")), Asked(Scripted(behaviour="constant")), elsewhere]
+            for asked in by_rule:
+                name = f"floor_{asked.model.behaviour}"
+                found.append(Arm(name, asked, arm.seed, {"student": arm.model.student}))
     return found
 
 

@@ -20,11 +20,8 @@ def build_scores(bench: Bench, recipe: Scores, out: Path, scratch: Path) -> None
 
     data = bench.settings.data
     if isinstance(recipe.model, Scripted):
-        others = [
-            pd.read_parquet(bench.store.require(parent) / "items.parquet")["response"].tolist()
-            for parent in recipe.parents()
-        ]
-        lm = ScriptedLM(recipe.model.behaviour, others[0] if others else [])
+        others = [pd.read_parquet(bench.store.require(parent) / "items.parquet") for parent in recipe.parents()]
+        lm = ScriptedLM(recipe.model.behaviour, _by_sample(others[0], recipe.samples) if others else [])
         rows = evaluate(recipe, lm, data)
     else:
         engine, chat = bench.serve(recipe.model)
@@ -43,6 +40,12 @@ def build_scores(bench: Bench, recipe: Scores, out: Path, scratch: Path) -> None
             held = holds_answer(recipe, {item: chat.text(ids) for item, ids in begun.items()}, data)
             rows = [{**row, "prefill_answers": held[row["item"]]} for row in rows]
     pd.DataFrame(rows).to_parquet(out / "items.parquet", index=False)
+
+
+def _by_sample(items: pd.DataFrame, samples: int) -> list[list[str]]:
+    if samples == 1:  # scores made when there was one of each have no column for it
+        return [items["response"].tolist()]
+    return [items.loc[items["sample"] == sample, "response"].tolist() for sample in range(samples)]
 
 
 class Answer(NamedTuple):

@@ -109,17 +109,17 @@ class EngineLM(StudyLM):
 
 
 class ScriptedLM(StudyLM):
-    """Answers by rule, for the floor of a scorer."""
+    """Answers by rule, for the floor of a scorer; `others` are the answers to be shuffled, by sample and problem."""
 
-    def __init__(self, behaviour: str, others: Sequence[str]):
+    def __init__(self, behaviour: str, others: Sequence[Sequence[str]]):
         super().__init__()
-        self._behaviour, self._others = behaviour, list(others)
+        self._behaviour, self._others = behaviour, others
 
     def answer(self, problems: list[Asked]) -> list[Answered]:
         texts = {
             "echo": lambda: [problem.messages[-1]["content"] for problem in problems],
             "constant": lambda: [CONSTANT] * len(problems),
-            "shuffled": lambda: shuffled(self._others, ""),
+            "shuffled": lambda: shuffled(self._others[self.sample], ""),
         }[self._behaviour]()
         return [Answered(text, len(text.split()), False) for text in texts]
 
