@@ -22,6 +22,7 @@ from offmodel.results import UNTRAINED
 
 _DASHES = ["-", (0, (3, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
 _PANEL, _DODGE = 1.3, 0.012  # inches; share of the axis that points of one step stand apart
+_APART = 1.03  # the same for points of one learning rate, as a factor
 
 
 def f12_convergence(results: Results) -> Figure:
@@ -31,7 +32,7 @@ def f12_convergence(results: Results) -> Figure:
     Raises:
         NothingToDrawError: no student was trained on solutions.
     """
-    table, tried = progress(results.scores), grid(results.scores)
+    table, tried = progress(results.scores), grid(results.items)
     if (table["step"] == 0).all():
         raise NothingToDrawError("no student was trained on solutions of problems")
     students = list(table["student"].unique())
@@ -197,12 +198,15 @@ def _steps(ax: Axes, rows: pd.DataFrame, leftmost: bool) -> None:
 
 def _grid(ax: Axes, tried: pd.DataFrame) -> None:
     sizes = sorted(tried["batch_size"].unique())
-    for arm in _in_order(pd.Index(tried["arm"].unique())):
+    lines = [(arm, look) for arm in _in_order(pd.Index(tried["arm"].unique())) for look in zip(sizes, cycle(_DASHES))]
+    for number, (arm, (size, dashes)) in enumerate(lines):
         look = condition(arm)
-        for size, dashes in zip(sizes, cycle(_DASHES), strict=False):
-            own = tried[(tried["arm"] == arm) & (tried["batch_size"] == size)].sort_values("learning_rate")
-            ax.plot(own["learning_rate"], 100 * own["accuracy"], look.marker, markersize=3, color=look.colour,
-                    linewidth=0.9, linestyle=dashes, gid=f"grid-{arm}-{size:g}")  # fmt: skip
+        own = tried[(tried["arm"] == arm) & (tried["batch_size"] == size)].sort_values("learning_rate")
+        x = own["learning_rate"] * _APART ** (number - (len(lines) - 1) / 2)
+        ax.plot(x, 100 * own["accuracy"], look.marker, markersize=3, color=look.colour, linewidth=0.9,
+                linestyle=dashes, gid=f"grid-{arm}-{size:g}")  # fmt: skip
+        bars = ax.vlines(x, 100 * own["low"], 100 * own["high"], colors=look.colour, linewidth=0.7)
+        bars.set_gid(f"spread-{arm}-{size:g}")
     rates = sorted(tried["learning_rate"].unique())
     ax.set_xscale("log")
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])

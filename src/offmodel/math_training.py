@@ -23,6 +23,7 @@ _KEPT = [
     "task", "task_title", "accuracy", "low", "high", "n", "seeds",
     "difference", "difference_low", "difference_high",
 ]  # fmt: skip
+_MEAN = ["accuracy", "low", "high"]
 _GRID = ["learning_rate", "batch_size"]
 _SETTING = ["step", *_GRID]
 
@@ -46,13 +47,16 @@ def progress(scores: pd.DataFrame) -> pd.DataFrame:
     return table[table["step"].notna()].astype({"step": int})
 
 
-def grid(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row for each student, arm, learning rate and batch size: accuracy, its mean over the `tasks` tasks."""
-    if not set(_GRID) <= set(scores.columns):
-        return pd.DataFrame(columns=["student", "arm", *_GRID, "accuracy", "tasks"])
-    tried = scores[scores["learning_rate"].notna()]
-    found = tried.groupby(["student", "arm", *_GRID], sort=False)["accuracy"].agg(accuracy="mean", tasks="size")
-    return found.reset_index()
+def grid(items: pd.DataFrame) -> pd.DataFrame:
+    """A row for each student, arm, learning rate and batch size: accuracy, low, high, its mean over the `tasks` tasks
+    with the 95 % interval of `statistics.mean_of_means`."""
+    keys = ["student", "arm", *_GRID]
+    rows: list[dict[str, Any]] = []
+    if set(_GRID) <= set(items.columns):
+        for values, made in grouped(items[items["learning_rate"].notna()], keys):
+            mean = {name: value for name, value in _average(made, None).items() if name in _MEAN}
+            rows.append(dict(zip(keys, values, strict=True)) | mean | {"tasks": int(made["task"].nunique())})
+    return pd.DataFrame(rows, columns=[*keys, *_MEAN, "tasks"])
 
 
 def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -120,7 +124,7 @@ def _average(made: pd.DataFrame, control: pd.DataFrame | None) -> dict[str, Any]
     row: dict[str, Any] = {"task": AVERAGE, "task_title": AVERAGE, "seeds": int(made["seed"].nunique())}
     row["n"] = sum(len(scores) for scores in by_task.values())
     mean = statistics.mean_of_means(list(by_task.values()), np.random.default_rng(BOOTSTRAP_SEED))
-    row |= dict(zip(["accuracy", "low", "high"], mean, strict=True))
+    row |= dict(zip(_MEAN, mean, strict=True))
     if control is not None:
         before = {task: by_item(group).mean(axis=1) for task, group in grouped(control, ["task"])}
         changes = [scores - before[task] for task, scores in by_task.items()]
