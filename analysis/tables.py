@@ -86,9 +86,10 @@ def markdown_uncut(items: pd.DataFrame, tasks: Sequence[str]) -> str:
     over problems and seeds: what a loss is apart from answers that come to no end."""
     lines = ["| task | student | arm | cut in neither | right untrained | right after |", "|---|---|---|" + "---:|" * 3]
     own = items[items["task"].isin(tasks) & ~items["arm"].map(is_floor)]
-    before = own[own["arm"] == UNTRAINED].set_index(["student", "task", "item"])[["correct", "truncated"]]
+    before = own[own["arm"] == UNTRAINED].set_index(["student", "task", "item"])
+    before = before[["correct", "truncated"]].add_suffix("_before")
     after = in_order(own[own["arm"] != UNTRAINED])
-    after = after.assign(detail=details(after)).join(before, on=["student", "task", "item"], rsuffix="_before")
+    after = after.assign(detail=details(after)).join(before, on=["student", "task", "item"])
     for key, rows in after.groupby(["task_title", "student", "arm", "detail"], sort=False):
         title, student, arm, detail = map(str, key)  # type: ignore[call-overload]
         ended = rows[~rows["truncated"].astype(bool) & ~rows["truncated_before"].astype(bool)]
