@@ -266,7 +266,7 @@ def _f1_caption(table: pd.DataFrame) -> str:
     parts = [f"{_who(table)}{named}, before and after training on answers to chat prompts."]
     if seeds > 1:
         parts += [f"Points: mean of {seeds} seeds (small ticks; untrained: one run);"]
-        parts += ["bars: 95 % intervals over problems (bootstrap; one run: Wilson)."]
+        parts += ["bars: 95 % intervals over problems (Wilson)."]
     else:
         parts += ["Bars: 95 % Wilson intervals; one seed."]
     parts += ["Dotted line: untrained."]

@@ -73,17 +73,18 @@ def f13_probabilities(results: Results) -> Figure:
     table = results.probabilities
     if table is None or not (table["reading"] == READING).any():
         raise NothingToDrawError("the training set was not read")
-    counts = table[table["reading"] == READING].groupby(["reader", "arm", "low"], sort=False)["tokens"].sum()
+    table = table[table["reading"] == READING]
+    counts = table.groupby(["reader", "arm", "low"], sort=False)["tokens"].sum()
     students = list(counts.index.unique("reader"))
     with mpl.rc_context(RC):
         arms = _in_order(counts.index.unique("arm"))
         legend = legend_lines([_key(arm) for arm in arms], COLUMN_WIDTH - 0.2, 0.42)
         margins = Margins(left=0.55, right=0.1, top=0.06 + LEGEND_LINE * len(legend) + 0.16 * (len(students) > 1),
                           bottom=0.36, down=0.5)  # fmt: skip
-        each = int(counts.groupby(level=["reader", "arm"]).sum().max())
+        each = int(table.groupby(["reader", "arm", "seed"])["tokens"].sum().max())
         caption = (
             f"Tokens of solutions that the students were trained on ({each:,} for each), by the probability that a "
-            "student gives them. Empty bins are left out."
+            f"student gives them. Empty bins are left out. In the last bin: {_last_bin(counts, arms)}."
         )
         figure, axes = panels(len(students), 1, COLUMN_WIDTH, 1.6, margins, caption)
         for ax, student in zip(axes, students, strict=True):
@@ -95,6 +96,13 @@ def f13_probabilities(results: Results) -> Figure:
                 ax.set_title(student, pad=4)
         legend_above(figure, legend, key_length=2.4)
     return figure
+
+
+def _last_bin(counts: pd.Series, arms: list[str]) -> str:
+    """The shares that a log axis shows worst, and most tokens are in; over all students."""
+    of_arm = counts.groupby(level=["arm", "low"]).sum()
+    ends = {arm: of_arm[arm] for arm in arms}
+    return ", ".join(f"{condition(arm).label} {100 * own.iloc[-1] / own.sum():.0f} %" for arm, own in ends.items())
 
 
 def markdown_t2(results: Results) -> str:
@@ -235,8 +243,8 @@ def _caption(table: pd.DataFrame, tried: pd.DataFrame, items: pd.DataFrame) -> s
     who = f"Student {students[0]}" if len(students) == 1 else f"{len(students)} students"
     k = int(items["sample"].nunique())
     parts = [f"{who}, trained on the solutions of problems; {f'mean of {seeds} seeds' if seeds > 1 else 'one seed'}.",
-             f"Accuracy: mean of {k} sampled answers to each problem (avg@{k}); bars and band: 95 % intervals, by",
-             "bootstrap over problems; dotted: untrained."]  # fmt: skip
+             f"Accuracy: mean of {k} sampled answers to each problem (avg@{k}); bars and band: 95 % intervals over",
+             "problems (Wilson); dotted: untrained."]  # fmt: skip
     if len(tried):
         several = f", mean over {int(tried['tasks'].max())} tasks" if tried["tasks"].max() > 1 else ""
         parts += [f"Below: at the end of training, by learning rate and batch size{several}."]

@@ -16,7 +16,7 @@ _ARMS = [UNTRAINED, ON_MODEL, OFF_MODEL]
 
 
 def f10a_best_of_n(results: Results) -> Figure:
-    """pass@k against k with bootstrap bands, a line for each arm; at the number of answers drawn the majority's vote.
+    """pass@k against k with 95 % bands, a line for each arm; at the number of answers drawn the majority's vote.
     A panel for each task, student and teacher.
 
     Raises:
@@ -64,7 +64,7 @@ def _caption(table: pd.DataFrame) -> str:
     tokens = table[table["arm"] == OFF_MODEL].drop_duplicates(["student", "after", "task"])["response_tokens"].mean()
     most = int(table["samples"].max())
     parts = [f"{counts(table)}{who(table)}. Chance that one of k answers is right, of {most} drawn of each problem",
-             f"(mean {tokens:.0f} tokens after off-model SFT). Bands: 95 %, bootstrap over problems. Dotted line:",
+             f"(mean {tokens:.0f} tokens after off-model SFT). Bands: 95 %, Wilson over problems. Dotted line:",
              "untrained, one answer."]  # fmt: skip
     if (table["arm"] == FLOOR).any():
         parts += ["Dashed: the floor, where each problem is given the untrained student's answers to another."]

@@ -1,16 +1,13 @@
 """The tables of the interventions in words and Markdown, for a notebook."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis.style import CONDITIONS
-from offmodel.pairs import OFF_MODEL
-from offmodel.results import UNTRAINED
-
-_CALCULATION = re.compile(r"\s*\d+\s*[-+*/×÷]\s*\d")
+from offmodel.evaluation.registry import load_items
+from offmodel.results import is_floor
 
 
 def markdown_costs(costs: pd.DataFrame) -> str:
@@ -32,8 +29,7 @@ def recovery_lines(table: pd.DataFrame, told_apart_by: Sequence[str]) -> str:
     """A line for each row of a table with `pairs.RECOVERY_COLUMNS`: what it is, its accuracy, and what it recovers."""
     lines = []
     for row in table.to_dict("records"):
-        apart = [f"{name.replace('_', ' ')} {row[name]}" for name in told_apart_by[1:] if pd.notna(row[name])]
-        what = ", ".join([_words(row[told_apart_by[0]]), *apart])
+        what = _told(row, told_apart_by)
         accuracy, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
         scored = f"{accuracy:.1f} % [{low:.1f}, {high:.1f}] of {row['n']}" if row["n"] else "no problem is left"
         recovered = f", recovered {_fraction(row, 'fraction_')}" if row["arm"] != "untrained" else ""
@@ -41,28 +37,25 @@ def recovery_lines(table: pd.DataFrame, told_apart_by: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def markdown_beginnings(items: pd.DataFrame, answers: pd.DataFrame, task: str, tokens: int) -> str:
-    """What a beginning of so many tokens hands over (script 07): right answers by whether the untrained student begins
-    with the calculation itself, such as `4 * 7`, or with anything else.
-
-    Args:
-        items: of the experiment.
-        answers: `answers.parquet` of it.
-    """
-    of_task = items[items["task"] == task]
-    given = of_task[of_task["opening"].eq("untrained") & of_task["tokens"].eq(tokens)]
-    asked = {
-        "untrained": of_task[of_task["arm"] == UNTRAINED],
-        f"off-model SFT, given {tokens} tokens": given[given["arm"] == "prefill"],
-        "off-model SFT": of_task[of_task["arm"] == OFF_MODEL],
-    }
-    own = answers[(answers["task"] == task) & (answers["arm"] == UNTRAINED)].set_index("item")["response"]
-    kinds = own.map(lambda text: "the calculation" if _CALCULATION.match(str(text)) else "words, or another number")
-    lines = [f"| the beginning is | problems | {' | '.join(asked)} |", "|---|" + "---:|" * (1 + len(asked))]
-    for kind, members in kinds.groupby(kinds):
-        right = [int(rows.loc[rows["item"].isin(members.index), "correct"].sum()) for rows in asked.values()]
-        lines.append(f"| {kind} | {len(members)} | {' | '.join(map(str, right))} |")
+def markdown_by_wording(items: pd.DataFrame, told_apart_by: Sequence[str]) -> str:
+    """Right answers to `arithmetic` by how a problem is put: as a calculation ("Calculate 4 * 7."), or as a story that
+    hides it. A line for each arm; where answers were begun, without problems whose beginning states an answer."""
+    own = items[(items["task"] == "arithmetic") & ~items["arm"].map(is_floor)]
+    if "prefill_answers" in own:
+        own = own[~own["prefill_answers"].eq(True)]
+    written = [item["id"] for item in load_items("arithmetic", own["item"].nunique()) if item["kind"] == "chain"]
+    lines = ["| arm | calculations | stories |", "|---|---:|---:|"]
+    for _, rows in own.groupby(list(told_apart_by), sort=False, dropna=False):
+        written_out = rows["item"].isin(written)
+        counts = [f"{part['correct'].sum()} of {len(part)}" for part in (rows[written_out], rows[~written_out])]
+        lines.append(f"| {' | '.join([_told(rows.iloc[0].to_dict(), told_apart_by), *counts])} |")
     return "\n".join(lines)
+
+
+def _told(row: dict[Any, Any], told_apart_by: Sequence[str]) -> str:
+    numbers = {name: f"{row[name]:g}" if isinstance(row[name], float) else row[name] for name in told_apart_by[1:]}
+    apart = [f"{name.replace('_', ' ')} {value}" for name, value in numbers.items() if pd.notna(row[name])]
+    return ", ".join([_words(row[told_apart_by[0]]), *apart])
 
 
 def _words(arm: Any) -> str:

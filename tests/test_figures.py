@@ -18,7 +18,14 @@ from analysis import make_all, style
 from analysis.figures import f1_degradation, f2_by_level
 from analysis.layout import spread
 from analysis.load import NothingToDrawError, Results, load
-from analysis.tables import AT_FLOOR, WIDTH, markdown_scores, markdown_uncut, print_scores
+from analysis.tables import (
+    AT_FLOOR,
+    WIDTH,
+    markdown_against,
+    markdown_scores,
+    markdown_uncut,
+    print_scores,
+)
 from offmodel.errors import RequestError, RunError
 from offmodel.paths import ROOT
 from offmodel.results import is_floor, level_table, score_table, write_results
@@ -283,3 +290,33 @@ def test_losses_apart_from_cut_answers_by_hand():
     assert markdown_uncut(tiny_items(rows), ["sums"]).splitlines()[2:] == [
         "| Sums | small | off-model SFT (big) | 2 of 4 | 1 | 1 |"
     ]
+    again = arm_rows(
+        "off_model_sft", "0011", teacher="big", seed=1
+    )  # of 3 that were cut in neither 2 were right, 2 are
+    assert markdown_uncut(tiny_items(rows + again), ["sums"]).splitlines()[2:] == [
+        "| Sums | small | off-model SFT (big) | 2.5 of 4 | 1.5 | 1.5 |"
+    ]
+    with pytest.raises(ValueError, match="a problem has several untrained"):
+        markdown_uncut(tiny_items(rows + arm_rows("untrained", "1110", sample=1)), ["sums"])
+
+
+def test_arms_are_compared_with_a_trained_one_too():
+    rows = arm_rows("untrained", "1111111100") + arm_rows("on_model_sft", "1111111000", teacher="small")
+    rows += arm_rows("off_model_sft", "1000000000", teacher="big") + arm_rows(
+        "off_model_dft", "1111110000", teacher="big"
+    )
+    lines = markdown_against(tiny_items(rows), "on_model_sft", ["sums"]).splitlines()
+    assert lines[0].startswith("| task | student | arm | change from on-model SFT")
+    assert [line.split(" | ")[2:] for line in lines[2:]] == [
+        ["off-model SFT (big)", "-60.0 [-90.0, -30.0]", "0.062 |"],  # 6 lost, none won: 2 / 2⁶, twice
+        ["off-model DFT (big)", "-10.0 [-30.0, +0.0]", "1.000 |"],
+    ]
+
+
+def test_the_spread_over_seeds_stands_beside_the_mean():
+    rows = arm_rows("untrained", "1111") + arm_rows("off_model_sft", "1100", teacher="big")
+    assert "sd" not in print_scores(score_table(tiny_items(rows)))
+    table = score_table(tiny_items(rows + arm_rows("off_model_sft", "1000", teacher="big", seed=1)))
+    trained = [line for line in markdown_scores(table).splitlines() if "off_model_sft" in line]
+    assert trained[0].split(" | ")[4] == "17.7"  # of 50 and 25 %: 25 / √2
+    assert "sd: standard deviation of the accuracy over training seeds" in print_scores(table).replace("\n", " ")

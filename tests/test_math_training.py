@@ -77,9 +77,10 @@ def test_the_grid_is_a_mean_over_tasks():
     table = grid(by_hand())
     assert list(table["accuracy"]) == [0.5 * (0.75 + 1), 0.5 * (0.5 + 1), 0.0]
     assert (table["tasks"] == 2).all() and list(table["batch_size"]) == [8, 8, 32]
-    # One sum of four is wrong: of four drawn anew one or none is right in 5.1 %, none in 0.4 %, all in 32 %.
-    assert table.loc[0, ["low", "high"]].to_list() == [0.5 * (0.25 + 1), 1.0]
-    assert table.loc[2, ["low", "high"]].to_list() == [0.0, 0.0]
+    # Two answers that agree are one: 3 of 4 sums and 2 of 2 squares, 0 of 4 and 0 of 2.
+    for row, right in ((0, (3, 2)), (2, (0, 0))):
+        expected = statistics.mean_of([statistics.wilson(k, n) for k, n in zip(right, (4, 2), strict=True)])
+        assert table.loc[row, ["low", "high"]].to_list() == pytest.approx(expected[1:])
     assert grid(by_hand().drop(columns="learning_rate")).empty
 
 
@@ -90,9 +91,11 @@ def test_the_final_table_is_of_the_last_steps_and_averages_tasks_not_problems():
     assert table.loc[("dft", "average"), "difference"] == pytest.approx(0.25)  # +50 and +0 points
     assert (table["samples"] == 2).all() and (table.xs("dft")["step"] == 4).all()
     assert table.loc[("dft", "average"), "n"] == 6
-    # SFT changes one square, by a half: its mean over two squares is 0, -1/4 or -1/2, and the average half of that
-    low, high = table.loc[("sft", "average"), ["difference_low", "difference_high"]]
-    assert (low, high) == pytest.approx((-0.25, 0.0))
+    # SFT changes no sum, and one of two squares by a half: a mean of them is 0, -1/4 or -1/2 when drawn anew.
+    unchanged = statistics.small_sample_difference([0] * 4, [0] * 4)
+    expected = statistics.mean_of([unchanged, statistics.Estimate(-0.25, -0.5, 0.0)])
+    changed = table.loc[("sft", "average"), ["difference", "difference_low", "difference_high"]]
+    assert changed.to_list() == pytest.approx(list(expected))
     assert table["difference"].isna().loc[[("untrained", "average")]].all()
 
 
@@ -137,8 +140,8 @@ def test_the_convergence_is_drawn_step_by_step(plain: Results):
     assert np.asarray(drawn["grid-dft-8"].get_ydata()).tolist() == [75, 87.5]
     spread = {str(bars.get_gid()): bars for ax in figure.axes for bars in ax.collections}["spread-dft-8"]
     ends = [segment[:, 1].tolist() for segment in spread.get_segments()]
-    # At 1e-4 two sums of four are right: none of four drawn anew in 6 %, all in 6 %.
-    assert ends == [[50.0, 100.0], [62.5, 100.0]]
+    of_rates = [statistics.mean_of([statistics.wilson(right, 4), statistics.wilson(2, 2)]) for right in (2, 3)]
+    assert ends == [pytest.approx([100 * one.low, 100 * one.high]) for one in of_rates]
     no_text_leaves_or_overlaps(figure)
     without_grid = by_hand(grid_too=False)
     assert len(f12_convergence(Results(without_grid, score_table(without_grid))).axes) == 2

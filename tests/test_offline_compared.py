@@ -36,8 +36,7 @@ def test_avg_at_k_and_the_change_by_hand() -> None:
     untrained, trained = offline_table(items, score_table(items)).to_dict("records")
     assert (untrained["accuracy"], trained["accuracy"]) == pytest.approx((3 / 8, 6 / 8))
     assert trained["samples"] == 2 and trained["n"] == 4
-    rng = np.random.default_rng(0)
-    shares = statistics.mean_share([1, 1, 1 / 2, 1 / 2], rng)
+    shares = statistics.mean_share([1, 1, 1 / 2, 1 / 2], runs=2)
     assert (trained["accuracy"], trained["low"], trained["high"]) == pytest.approx(shares)
     change = statistics.paired_difference([1, 1, 0.5, 0.5], [1, 0.5, 0, 0], np.random.default_rng(0))
     assert [trained[name] for name in ("change", "change_low", "change_high")] == pytest.approx(list(change))

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.recovery_text import markdown_beginnings, markdown_costs, recovery_lines
+from analysis.recovery_text import markdown_by_wording, markdown_costs, recovery_lines
 from offmodel.costs import COST_COLUMNS, TRAINED
+from offmodel.evaluation.registry import load_items
 
 
 def cost(**given: Any) -> dict[str, Any]:
@@ -40,28 +41,26 @@ def test_a_row_says_what_it_is_and_nothing_is_recovered_by_the_untrained():
     ]
 
 
-def test_what_a_beginning_hands_over_is_counted_by_how_it_begins():
-    texts = {"a": "4 * 7 = 28", "b": "Zoe has 4 * 7 pets.", "c": "12 is the answer."}
-    right = {
-        ("untrained", None): "ab",
-        ("off_model_sft", None): "c",
-        ("prefill", "untrained"): "a",
-        ("prefill", "teacher"): "abc",
-    }
-    items = [
-        {
-            "task": "sums",
-            "arm": arm,
-            "item": item,
-            "correct": item in solved,
-            "opening": opening,
-            "tokens": opening and 4,
-        }
-        for (arm, opening), solved in right.items()
-        for item in texts
-    ]
-    answers = [{"task": "sums", "arm": "untrained", "item": item, "response": text} for item, text in texts.items()]
-    assert markdown_beginnings(pd.DataFrame(items), pd.DataFrame(answers), "sums", 4).splitlines()[2:] == [
-        "| the calculation | 1 | 1 | 1 | 0 |",
-        "| words, or another number | 2 | 1 | 0 | 1 |",
+def test_calculations_and_stories_are_counted_apart():
+    problems = load_items("arithmetic", 10)
+    asked = {item["id"]: item["question"].startswith("Calculate") for item in problems}
+    calculations, stories = ([item for item in asked if asked[item] is written] for written in (True, False))
+    assert len(calculations) > 1 and len(stories) > 1  # else this shows nothing
+    rows = []
+    for arm, tokens, right in [
+        ("untrained", None, asked),
+        ("floor_echo", None, asked),
+        ("prefill", 4, calculations),
+        ("prefill", 16, stories),
+    ]:
+        for item in asked:
+            told = arm == "prefill" and item == stories[0]
+            rows.append({"task": "arithmetic", "arm": arm, "tokens": tokens, "item": item, "correct": item in right,
+                         "prefill_answers": told if arm == "prefill" else None})  # fmt: skip
+    rows.append({**rows[0], "task": "other"})
+    n, m = len(calculations), len(stories)
+    assert markdown_by_wording(pd.DataFrame(rows), ["arm", "tokens"]).splitlines()[2:] == [
+        f"| untrained | {n} of {n} | {m} of {m} |",
+        f"| prefill, tokens 4 | {n} of {n} | 0 of {m - 1} |",
+        f"| prefill, tokens 16 | 0 of {n} | {m - 1} of {m - 1} |",
     ]

@@ -32,10 +32,13 @@ def test_wilson_agrees_with_scipy_at_another_level():
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
 
 
-def test_a_mean_of_means_weighs_groups_alike_whatever_their_size():
-    estimate = st.mean_of_means([[1, 0], [1] * 8], rng())
-    assert estimate.value == pytest.approx(0.75)
-    assert (estimate.low, estimate.high) == pytest.approx((0.5, 1.0))  # the pair alone varies: 0, 1/2 or 1
+def test_a_mean_of_estimates_weighs_them_alike():
+    first, second = st.Estimate(0.5, 0.2, 0.9), st.Estimate(1.0, 0.6, 1.0)
+    # Ends: sqrt(0.3² + 0.4²) / 2 below, sqrt(0.4² + 0²) / 2 above.
+    assert st.mean_of([first, second]) == pytest.approx((0.75, 0.75 - 0.25, 0.75 + 0.2))
+    assert st.mean_of([first]) == pytest.approx(first)
+    with pytest.raises(ValueError, match="mean_of needs"):
+        st.mean_of([])
 
 
 @pytest.mark.parametrize(("b", "c", "p"), [(1, 7, 18 / 256), (0, 5, 2 / 32), (3, 3, 1.0), (0, 0, 1.0)])
@@ -44,19 +47,19 @@ def test_mcnemar_counts_coin_tosses(b, c, p):
 
 
 def test_sign_flips_counted_by_hand():
-    assert st.sign_flip_exact([2, 1]) == pytest.approx(2 / 4)  # sums 3, 1, -1, -3: two as far out as 3
-    assert st.sign_flip_exact([2, -1]) == pytest.approx(1.0)  # every sum is as far out as 1
-    assert st.sign_flip_exact([0, 0]) == 1.0
+    assert st.sign_flip([2, 1]) == pytest.approx(2 / 4)  # sums 3, 1, -1, -3: two as far out as 3
+    assert st.sign_flip([2, -1]) == pytest.approx(1.0)  # every sum is as far out as 1
+    assert st.sign_flip([0, 0]) == 1.0
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 1), (1, 7), (12, 3), (20, 25)])
 def test_sign_flip_of_single_runs_is_mcnemar(b, c):
-    assert st.sign_flip_exact([-1] * b + [1] * c + [0] * 9) == pytest.approx(st.mcnemar_exact(b, c))
+    assert st.sign_flip([-1] * b + [1] * c + [0] * 9) == pytest.approx(st.mcnemar_exact(b, c))
 
 
 def test_sign_flip_refuses_fractions():
     with pytest.raises(ValueError, match="integer"):
-        st.sign_flip_exact([0.5, 1])
+        st.sign_flip([0.5, 1])
 
 
 def test_holm_steps_down_and_keeps_the_order_given():
@@ -112,16 +115,26 @@ def test_more_runs_of_the_same_problems_are_not_more_problems():
     assert as_if_new.high - as_if_new.low < 0.8 * (once.high - once.low)
 
 
-def test_accuracy_of_several_runs_is_resampled_by_problem():
+def test_several_runs_are_worth_their_problems_to_their_answers():
     one = np.tile([1, 0, 1, 1], 30)
-    assert st.accuracy(one, rng()) == st.wilson(90, 120)
-    twice = st.accuracy(np.column_stack([one, one]), rng())
-    assert twice.value == 0.75
-    assert (twice.high - twice.low) / 2 == pytest.approx(1.96 * math.sqrt(0.75 * 0.25 / 120), rel=0.06)
+    assert st.accuracy(one) == st.wilson(90, 120)
+    assert st.accuracy(np.column_stack([one, one])) == st.wilson(90, 120)  # the same again says nothing new
+    # Shares 1, 1/2, 1/2, 0 and again: p = 1/2 and s² = 4 · (1/4) / 7, so p(1−p)n/s² = (1/4) · 8 · 7 = 14 of 8 to 16.
+    halves = [[1, 1], [1, 0], [0, 1], [0, 0]] * 2
+    assert st.accuracy(halves) == pytest.approx(st.wilson(7, 14))
+    assert st.accuracy([[1, 0], [0, 1], [1, 0], [0, 1], [1, 1]]) == pytest.approx(st.wilson(6, 10))  # 24 / 5 · 5 > 10
+
+
+def test_one_right_answer_more_does_not_lower_the_upper_end_by_half():
+    none = np.zeros((200, 2))
+    one = none.copy()
+    one[0, 0] = 1
+    assert st.accuracy(none) == st.wilson(0, 200)
+    assert st.accuracy(one) == pytest.approx(st.wilson(1, 400), rel=0.01) and st.accuracy(one).low > 0
 
 
 def test_runs_that_all_agree_still_have_a_width():
-    assert st.accuracy(np.ones((20, 3)), rng()) == st.wilson(20, 20)
+    assert st.accuracy(np.ones((20, 3))) == st.wilson(20, 20)
     found = st.paired_difference(np.ones(20), np.ones(20), rng())
     assert found.low < 0 == found.value < found.high
 
@@ -166,7 +179,7 @@ def test_pairs_must_match_and_scores_have_no_gaps():
     with pytest.raises(ValueError, match="2 problems and control 3"):
         st.paired_difference([1, 0], [1, 0, 1], rng())
     with pytest.raises(ValueError, match="gaps"):
-        st.accuracy([1.0, math.nan], rng())
+        st.accuracy([1.0, math.nan])
 
 
 def test_the_seed_is_used_and_global_state_is_left_alone():
@@ -179,12 +192,11 @@ def test_the_seed_is_used_and_global_state_is_left_alone():
     assert np.array_equal(state, np.random.get_state()[1])  # type: ignore[arg-type]
 
 
-def test_a_mean_share_is_drawn_by_problem_and_one_run_of_accuracy_is_not():
-    shares = [1, 0.5, 0, 0]
-    found = st.mean_share(shares, np.random.default_rng(0))
-    assert found == st.accuracy(np.column_stack([shares, shares]), np.random.default_rng(0))
-    assert found.value == 0.375 and found.low == 0 and found.high > 0.6
-    assert st.mean_share([0.5] * 4, np.random.default_rng(0)) == st.wilson(2, 4)
+def test_a_share_is_no_probability_outside_its_range():
+    for shares, runs in [([1.5, 0], 2), ([-0.5, 1], 2), ([1, 0], 0.5)]:
+        with pytest.raises(ValueError, match="mean_share needs"):
+            st.mean_share(shares, runs)
+    assert st.mean_share([0.5] * 4, 2) == st.wilson(2, 4)
 
 
 def test_a_ratio_of_sums_is_no_mean_of_ratios():

@@ -114,7 +114,7 @@ def test_only_fifty_openings_are_common():
 def test_two_styles_are_told_apart():
     pytest.importorskip("sklearn")
     made = StyleClassifier.between(chat(chatty), chat(terse), ("small", "big"))
-    assert (made.accuracy, made.n) == (st.wilson(24, 24), 24)
+    assert (made.accuracy, made.n) == (st.wilson(12, 12), 24)  # 12 prompts, answered by both
     home, foreign, none = made.teacher_probability([chatty("a new topic"), terse("a new topic"), " "])
     assert home < 0.2 and foreign > 0.8 and np.isnan(none)
     assert made.teacher_probability([]).shape == (0,)
@@ -132,6 +132,14 @@ def test_shuffled_labels_are_guessed_by_chance():
     made = StyleClassifier(texts, labels, prompts)
     assert made.accuracy.low < 0.5 < made.accuracy.high
     assert abs(made.accuracy.value - 0.5) < 0.1
+
+
+def test_the_same_prompts_answered_again_are_no_more_prompts():
+    pytest.importorskip("sklearn")
+    small, big = chat(chatty), chat(terse)
+    again = [table.assign(answer=table["answer"] + " Indeed.") for table in (small, big)]
+    twice = StyleClassifier.between(pd.concat([small, again[0]]), pd.concat([big, again[1]]), ("small", "big"))
+    assert (twice.accuracy, twice.n) == (st.wilson(12, 12), 48)
 
 
 def test_the_order_of_the_answers_changes_nothing():

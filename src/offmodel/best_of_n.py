@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from offmodel import statistics
@@ -11,7 +10,7 @@ from offmodel.errors import RunError
 from offmodel.evaluation.answers import last_number, stated
 from offmodel.evaluation.registry import TASKS
 from offmodel.pairs import OFF_MODEL, PAIR_KEYS, Pair, pairs, recovery
-from offmodel.results import ARM_KEYS, BOOTSTRAP_SEED, RUN_KEYS, UNTRAINED, by_item, parameters
+from offmodel.results import ARM_KEYS, RUN_KEYS, UNTRAINED, by_item, parameters
 
 ON_MODEL = "on_model_sft"
 FLOOR = "floor_shuffled"
@@ -30,7 +29,7 @@ def best_of_n_table(items: pd.DataFrame, answers: pd.DataFrame | None = None) ->
         rule: "pass", the unbiased chance that one of k answers is right (`statistics.pass_at_k` of each problem and
             seed, averaged), for k = 1, 2, 4 … and the number of answers drawn; "vote", the majority of all of them, as
             `vote` has it, on tasks with numbers or formulas and only where `answers` (`answers.parquet`) are given.
-        accuracy, low, high: mean over the `n` problems, percentile bootstrap over problems with all their seeds.
+        accuracy, low, high: mean over the `n` problems, with the 95 % interval of `statistics.mean_share`.
         samples, response_tokens: answers drawn of each problem and seed; mean tokens of one.
         fraction …: of the off-model arm's rows, the share of its loss at one answer that k answers bring back
             (`statistics.recovery_fraction`); null in the other arms' rows.
@@ -97,7 +96,8 @@ def _arm_rows(own: pd.DataFrame, pair: Pair | None) -> list[dict[str, Any]]:
         shares[VOTE, samples] = pd.Series(votes).unstack()
     rows = []
     for (rule, k), share in shares.items():
-        mean = statistics.mean_share(share.mean(axis=1), np.random.default_rng(BOOTSTRAP_SEED))
+        # Of so many answers about samples / k groups of k are independent.
+        mean = statistics.mean_share(share.mean(axis=1), samples / k * share.shape[1])
         row: dict[str, Any] = {"rule": rule, "k": k, "samples": samples, "n": len(share), "seeds": share.shape[1]}
         row |= dict(zip(["accuracy", "low", "high"], mean, strict=True))
         row["response_tokens"] = float(own["response_tokens"].mean())

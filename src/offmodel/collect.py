@@ -65,14 +65,16 @@ def chat_answers(
     """By teacher, what each untrained model, or a scrambler, answered to the chat prompts that arms were trained on.
 
     `others` are looked for beside them: an experiment without an on-model arm knows its student's from another one.
-    Columns: those of `completions.parquet`. The answers of several seeds follow each other.
+    Columns: those of `completions.parquet`. The answers of several seeds follow each other; the same answer to the same
+    prompt, which is in a smaller set of prompts and in a larger, is there once.
     """
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for data in [*(data for cell in cells for data in _learnt_from(cell.arm.model)), *others]:
         if store.is_done(data):
             answers = found.setdefault(data.teacher, {})
             answers[data.id] = pd.read_parquet(store.folder(data) / "completions.parquet")
-    return {alias: pd.concat(answers.values(), ignore_index=True) for alias, answers in found.items()}
+    joined = {alias: pd.concat(answers.values(), ignore_index=True) for alias, answers in found.items()}
+    return {alias: table.drop_duplicates(["prompt_id", "answer"], ignore_index=True) for alias, table in joined.items()}
 
 
 def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:

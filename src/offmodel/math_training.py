@@ -49,7 +49,7 @@ def progress(scores: pd.DataFrame) -> pd.DataFrame:
 
 def grid(items: pd.DataFrame) -> pd.DataFrame:
     """A row for each student, arm, learning rate and batch size: accuracy, low, high, its mean over the `tasks` tasks
-    with the 95 % interval of `statistics.mean_of_means`."""
+    with the 95 % interval of `statistics.mean_of`."""
     keys = ["student", "arm", *_GRID]
     rows: list[dict[str, Any]] = []
     if set(_GRID) <= set(items.columns):
@@ -64,8 +64,8 @@ def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
     Columns: student, arm, step, task, task_title, samples (k), and accuracy, low, high, n, seeds and difference,
     difference_low, difference_high from untrained as in the score table, `results.score_table` of the items; published
-    (`published.published_accuracy`; null where the paper's setting is another one). The intervals of a mean over tasks:
-    95 %, bootstrap over the problems of each (`statistics.mean_of_means`).
+    (`published.published_accuracy`; null where the paper's setting is another one). The 95 % intervals of a
+    mean over tasks: `statistics.mean_of` theirs.
     """
     table = progress(scores)
     keys = ["experiment", "student", "arm"]
@@ -120,13 +120,14 @@ def head_to_head(items: pd.DataFrame, arm: str, against: str) -> pd.DataFrame:
 
 def _average(made: pd.DataFrame, control: pd.DataFrame | None) -> dict[str, Any]:
     """The row of the mean over tasks."""
-    by_task = {task: by_item(group).mean(axis=1) for task, group in grouped(made, ["task"])}
+    by_task = {task: by_item(group) for task, group in grouped(made, ["task"])}
     row: dict[str, Any] = {"task": AVERAGE, "task_title": AVERAGE, "seeds": int(made["seed"].nunique())}
     row["n"] = sum(len(scores) for scores in by_task.values())
-    mean = statistics.mean_of_means(list(by_task.values()), np.random.default_rng(BOOTSTRAP_SEED))
+    mean = statistics.mean_of([statistics.accuracy(scores) for scores in by_task.values()])
     row |= dict(zip(_MEAN, mean, strict=True))
     if control is not None:
-        before = {task: by_item(group).mean(axis=1) for task, group in grouped(control, ["task"])}
-        changes = [scores - before[task] for task, scores in by_task.items()]
-        row |= named("difference", statistics.mean_of_means(changes, np.random.default_rng(BOOTSTRAP_SEED)))
+        before = {task: by_item(group) for task, group in grouped(control, ["task"])}
+        rng = np.random.default_rng(BOOTSTRAP_SEED)
+        changes = [statistics.paired_difference(scores, before[task], rng) for task, scores in by_task.items()]
+        row |= named("difference", statistics.mean_of(changes))
     return row

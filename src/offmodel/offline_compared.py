@@ -20,8 +20,8 @@ COLUMNS = [
 def offline_table(items: pd.DataFrame, scores: pd.DataFrame, curves: pd.DataFrame | None = None) -> pd.DataFrame:
     """A row for each student, task and arm of `ARMS` that is there. `scores` is `results.score_table` of the items,
     `curves` the trainings (`offmodel.collect.training_curves`). `COLUMNS`:
-        accuracy, low, high: avg@k, the mean over problems, seeds and k = `samples` answers of each; percentile
-            bootstrap over problems (`statistics.accuracy`).
+        accuracy, low, high: avg@k, the mean over problems, seeds and k = `samples` answers of each, with
+            the 95 % interval of `statistics.accuracy`.
         change: from untrained, paired by problem (`statistics.paired_difference`); null for untrained itself.
         response_tokens: mean of an answer to the benchmark.
         sampled_tokens, trained_tokens: of one training (mean over seeds), the answers that the student drew for it,

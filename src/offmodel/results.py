@@ -51,25 +51,29 @@ def is_floor(arm: str) -> bool:
     return arm.startswith(FLOOR_PREFIX)
 
 
-def score_table(items: pd.DataFrame) -> pd.DataFrame:
+def score_table(items: pd.DataFrame, control: str = UNTRAINED) -> pd.DataFrame:
     """One row for each arm (with student, teacher and parameters) and task, floors included: `SCORE_COLUMNS`.
+
+    Args:
+        items: as `ITEM_COLUMNS` says.
+        control: the arm that the others of its student are compared with.
 
     Raises:
         RunError: a column is missing or has gaps, a row is there twice, or the arms of a task differ in their items.
     """
     check_items(items)
     keys = [*ARM_KEYS, *parameters(items)]
-    controls = _controls(items)
+    controls = _controls(items, control)
     rows, answers = [], []
     for _, group in grouped(items, [*keys, *TASK_KEYS]):
         row = {name: group[name].iloc[0] for name in [*keys, *TASK_KEYS]}
         scores = by_item(group)
         answers.append(scores)
         # A scripted floor is no student: what it lacks to one is not a change.
-        control = None if is_floor(row["arm"]) else controls.get((row["experiment"], row["student"], row["task"]))
+        own = None if is_floor(row["arm"]) else controls.get((row["experiment"], row["student"], row["task"]))
         row |= accuracy_columns(scores) | _rates(group)
-        if control is not None and row["arm"] != UNTRAINED:
-            row |= _comparison(scores, control)
+        if own is not None and row["arm"] != control:
+            row |= _comparison(scores, own)
         rows.append(row)
     table = pd.DataFrame(rows, columns=[*keys, *[name for name in SCORE_COLUMNS if name not in ARM_KEYS]])
     table["chance"] = table["chance"].astype(float)  # where no task has one it would be of no type
@@ -89,7 +93,7 @@ def level_table(items: pd.DataFrame) -> pd.DataFrame:
     check_items(items)
     keys = [*ARM_KEYS, *parameters(items)]
     levelled = items[items["level"].notna() & ~items["arm"].map(is_floor)]
-    controls = _controls(levelled)
+    controls = _controls(levelled, UNTRAINED)
     rows = []
     for _, group in grouped(levelled, [*keys, *TASK_KEYS, "level"]):
         row = {name: group[name].iloc[0] for name in [*keys, *TASK_KEYS, "level"]}
@@ -163,13 +167,13 @@ def by_item(group: pd.DataFrame) -> pd.DataFrame:
     return group.pivot(index="item", columns=RUN_KEYS, values="correct").astype(float).sort_index()
 
 
-def _controls(items: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
-    """Correctness of the untrained student, by (experiment, student, task)."""
-    untrained = items[items["arm"] == UNTRAINED]
+def _controls(items: pd.DataFrame, arm: str) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """Correctness under the arm that others are compared with, by (experiment, student, task)."""
+    control = items[items["arm"] == arm]
     keys = ["experiment", "student", "task"]
-    if untrained.duplicated([*keys, *RUN_KEYS, "item"]).any():
-        raise RunError("a student has more than one arm 'untrained'; differences need a single one to refer to")
-    return {key: by_item(group) for key, group in grouped(untrained, keys)}
+    if control.duplicated([*keys, *RUN_KEYS, "item"]).any():
+        raise RunError(f"a student has more than one arm '{arm}'; differences need a single one to refer to")
+    return {key: by_item(group) for key, group in grouped(control, keys)}
 
 
 def named(prefix: str, estimate: Estimate) -> dict[str, float]:
@@ -179,7 +183,7 @@ def named(prefix: str, estimate: Estimate) -> dict[str, float]:
 
 def accuracy_columns(scores: pd.DataFrame) -> dict[str, float]:
     """accuracy, low, high, n, seeds and seed_sd of `by_item` scores, as `SCORE_COLUMNS` says."""
-    value, low, high = statistics.accuracy(scores, np.random.default_rng(BOOTSTRAP_SEED))
+    value, low, high = statistics.accuracy(scores)
     by_seed = scores.T.groupby(level="seed").mean().mean(axis=1)
     spread = float(by_seed.std(ddof=1))  # null for one seed
     return {"accuracy": value, "low": low, "high": high, "n": len(scores), "seeds": len(by_seed), "seed_sd": spread}
@@ -194,7 +198,7 @@ def _rates(group: pd.DataFrame) -> dict[str, float]:
 
 
 def _comparison(scores: pd.DataFrame, control: pd.DataFrame) -> dict[str, float | None]:
-    """The paired difference to the untrained student, over the same items."""
+    """The paired difference to the control, over the same items."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     after, before = scores.mean(axis=1), control.mean(axis=1)
     lost, gained = float((before * (1 - after)).mean()), float((after * (1 - before)).mean())
@@ -204,7 +208,7 @@ def _comparison(scores: pd.DataFrame, control: pd.DataFrame) -> dict[str, float 
     if runs == control_runs == 1:
         p = statistics.mcnemar_exact(int((changes < 0).sum()), int((changes > 0).sum()))
     else:
-        p = statistics.sign_flip_exact(changes)
+        p = statistics.sign_flip(changes)
     # The mean squared change: for one run the share of items that changed, for several less, as it should be.
     detectable = statistics.detectable_drop(len(scores), float(((after - before) ** 2).mean()))
     difference = named("difference", statistics.paired_difference(scores, control, rng))

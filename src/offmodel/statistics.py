@@ -39,11 +39,11 @@ class Recovery(NamedTuple):
     reason: str | None
 
 
-def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
+def wilson(successes: float, n: float, level: float = 0.95) -> Estimate:
     """Wilson score interval of a proportion; unlike the Wald interval it keeps its width at 0 and at n successes.
 
-    (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n). Wilson 1927, JASA 22:209. `successes` may be fractional, for a
-    mean of several runs that is counted as one.
+    (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n). Wilson 1927, JASA 22:209. Both may be fractional, for means of
+    several runs (`mean_share`).
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"wilson needs n >= 1 and 0 <= successes <= n, got {successes} of {n}")
@@ -56,41 +56,40 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
     return Estimate(p, low, high)
 
 
-def accuracy(correct: ArrayLike, rng: Generator, level: float = 0.95, resamples: int = RESAMPLES) -> Estimate:
-    """Mean of `correct`, shape (problems,) or (problems, runs), with its interval.
-
-    One run: Wilson. Several: `mean_share` of each problem's mean over its runs.
-    """
+def accuracy(correct: ArrayLike, level: float = 0.95) -> Estimate:
+    """Mean of `correct`, shape (problems,) or (problems, runs), with its interval: `mean_share` of each problem's mean
+    over its runs, which for one run is Wilson's."""
     scores = _per_problem(correct)
-    means = scores.mean(axis=1)
-    if scores.shape[1] == 1:
-        return wilson(float(means.sum()), len(means), level)
-    return mean_share(means, rng, level, resamples)
+    return mean_share(scores.mean(axis=1), scores.shape[1], level)
 
 
-def mean_share(shares: ArrayLike, rng: Generator, level: float = 0.95, resamples: int = RESAMPLES) -> Estimate:
+def mean_share(shares: ArrayLike, runs: float, level: float = 0.95) -> Estimate:
     """Mean of one share in [0, 1] for each problem, shape (problems,), such as a pass@k, with its interval.
 
-    Percentile bootstrap over problems (Efron & Tibshirani 1993, ch. 13); where all problems have the same share, which
-    leaves a bootstrap no width, Wilson over the problems.
+    Wilson's at the effective number of problems p(1−p)/(s²/n), s² the variance of the shares: at least the n problems
+    (all runs of a problem alike), at most n·`runs`, where a share is a mean of so many (all runs independent). A
+    bootstrap over problems agrees where shares are many and middling, and is too narrow near 0 and 1. Korn & Graubard
+    1998, Survey Methodology 24:193; Franco et al. 2019, J. Surv. Stat. Methodol. 7:334.
     """
     means = _per_problem(shares).mean(axis=1)
-    if np.ptp(means) == 0:
-        return wilson(float(means.sum()), len(means), level)
-    return _percentile(float(means.mean()), _resampled_means(means[:, None], rng, resamples)[:, 0], level)
+    if runs < 1 or means.min() < 0 or means.max() > 1:
+        raise ValueError(f"mean_share needs shares in [0, 1] and at least one run, got {means} of {runs}")
+    n, p = len(means), float(means.mean())
+    spread = float(means.var(ddof=1)) if n > 1 else 0.0
+    effective = min(max(n, p * (1 - p) * n / spread), n * runs) if spread > 0 else n
+    return wilson(effective * p, effective, level)
 
 
-def mean_of_means(
-    groups: Sequence[ArrayLike], rng: Generator, level: float = 0.95, resamples: int = RESAMPLES
-) -> Estimate:
-    """Mean over groups, such as benchmarks, of the mean of each, with its percentile-bootstrap interval.
+def mean_of(estimates: Sequence[Estimate]) -> Estimate:
+    """Mean of independent estimates, such as accuracies on several benchmarks, each counted alike.
 
-    Shapes (problems of the group,). Each group's problems are drawn anew, for the groups are fixed and their problems a
-    sample (stratified bootstrap: Davison & Hinkley 1997, §3.2).
+    Its ends lie √Σ(value − end)²/k from it (MOVER: Zou, Huang & Zhang 2009, Comput. Stat. Data Anal. 53:1080).
     """
-    columns = [_per_problem(group) for group in groups]
-    drawn = np.mean([_resampled_means(column, rng, resamples)[:, 0] for column in columns], axis=0)
-    return _percentile(float(np.mean([column.mean() for column in columns])), drawn, level)
+    if not estimates:
+        raise ValueError("mean_of needs an estimate")
+    value = sum(one.value for one in estimates) / len(estimates)
+    below, above = (math.hypot(*(one.value - one[end] for one in estimates)) / len(estimates) for end in (1, 2))
+    return Estimate(value, value - below, value + above)
 
 
 def ratio_of_sums(
@@ -148,16 +147,18 @@ def mcnemar_exact(b: int, c: int) -> float:
     return float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
-def sign_flip_exact(changes: ArrayLike) -> float:
-    """Two-sided exact p of the sign-flip test: each problem's change (an integer) could have had the other sign.
+def sign_flip(changes: ArrayLike) -> float:
+    """Two-sided p of the sign-flip test: each problem's change (an integer) could have had the other sign.
 
     P(|Σ ±dᵢ| ≥ |Σ dᵢ|) over all 2ⁿ signs, by convolution. Fisher 1935, The Design of Experiments, §21. On changes of
-    −1, 0, 1 it is McNemar's exact test; it carries that test over to problems with several runs.
+    −1, 0, 1 it is McNemar's exact test, which it carries over to problems with several runs. It takes a change to be as
+    likely up as down where nothing differs, as it is with as many runs of the one as of the other. With one untrained
+    run against several trained ones it is conservative for losses at a low accuracy, and a little lax for gains.
     """
     given = np.asarray(changes)
     steps = np.rint(given).astype(np.int64)
     if not np.array_equal(steps, given):
-        raise ValueError("sign_flip_exact needs integer changes; multiply means over runs by the number of runs")
+        raise ValueError("sign_flip needs integer changes; multiply means over runs by the number of runs")
     sizes = np.abs(steps[steps != 0])
     reach = int(sizes.sum())
     chance = np.zeros(2 * reach + 1)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from offmodel.errors import RunError
-from offmodel.statistics import Array, Estimate, wilson
+from offmodel.statistics import Array, Estimate, mean_share
 
 SURFACE = ["words", "steps", "latex", "boxed", "self_check", "loops"]  # the keys of `surface`
 OPENING_WORDS = 3
@@ -108,8 +108,9 @@ class StyleClassifier:
 
     Logistic regression (C = 10, classes balanced) on TF-IDF of words and punctuation marks, alone and in pairs, that
     occur in two answers or more; numbers count as one word and the tf is 1 + ln tf. `accuracy` is that on held-out
-    answers, with its Wilson interval, in 5-fold cross-validation that never splits a prompt, so that no topic is known
-    beforehand; `n` is the number of answers. Chance is one half where both wrote equally many.
+    answers, a mean over prompts with the interval of `statistics.mean_share`, in 5-fold cross-validation that never
+    splits a prompt, so that no topic is known beforehand; `n` is the number of answers. Chance is one half where both
+    wrote equally many.
 
     Raises:
         RunError: fewer than 10 prompts, one writer only, or no words that two answers share.
@@ -135,7 +136,8 @@ class StyleClassifier:
         except ValueError as error:
             raise RunError(f"no style can be learnt from these {len(rows)} chat answers ({error}); use more") from error
         self.n = len(rows)
-        self.accuracy = wilson(int(np.sum(guessed == labels)), self.n)
+        hits = np.bincount(groups, weights=guessed == labels) / np.bincount(groups)
+        self.accuracy = mean_share(hits, runs=self.n / len(hits))
 
     @classmethod
     def between(cls, student: pd.DataFrame, teacher: pd.DataFrame, names: tuple[str, str]) -> "StyleClassifier":
