@@ -7,10 +7,12 @@ import pytest
 from conftest import SMOKE, run_study
 from pydantic import ValidationError
 
+from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError, RunError
 from offmodel.models import MODELS, add_own_models, model
-from offmodel.models.own import OwnModel
+from offmodel.models.own import OwnModel, own_card
 from offmodel.presets import load_preset
+from offmodel.study import Study
 from offmodel.weights.checkpoints import LocalCheckpoint, copy_checkpoint
 
 FILES = {"model.safetensors": b"weights", "config.json": b"{}", "tokenizer_config.json": b"{}", "modeling.py": b"code"}
@@ -73,11 +75,35 @@ HUB, LOCAL = {"repository": "maker/big"}, {"folder": "/x"}
 
 
 @pytest.mark.parametrize(
-    "place", [{}, HUB, {"commit": COMMIT}, {**LOCAL, "commit": COMMIT}, {**LOCAL, **HUB, "commit": COMMIT}]
+    "place",
+    [
+        {},
+        HUB,
+        {"commit": COMMIT},
+        {**LOCAL, "commit": COMMIT},
+        {**LOCAL, **HUB, "commit": COMMIT},
+        {"served_as": "big"},
+        {**LOCAL, "served_as": "big", "url": "http://here/v1"},
+    ],
 )
 def test_it_is_in_one_place(place: dict[str, str]) -> None:
-    with pytest.raises(ValidationError, match="give either repository and commit, or folder"):
+    with pytest.raises(ValidationError, match="give repository and commit, or folder, or served_as and url"):
         OwnModel.model_validate({**place, "parameters": 1})
+
+
+def test_one_of_a_server_teaches_under_its_own_name(tmp_path: Path) -> None:
+    own = OwnModel(served_as="big-one", url="http://localhost:8000/v1")
+    add_own_models({"mine": own})
+    assert (model("mine").weights, model("mine").chat) == ("api:big-one", "api")
+    assert own_card("mine", own).source == ApiModel("big-one", "http://localhost:8000/v1")
+    planned = preset(tmp_path, 'served_as = "big-one"\nurl = "http://localhost:8000/v1"', "mine")
+    with pytest.raises(RequestError, match="asked over the network: it can teach, and cannot be a student"):
+        _ = Study(load_preset(planned), 0).pairs
+
+
+def test_weights_say_how_many_they_are() -> None:
+    with pytest.raises(ValidationError, match="say how many parameters it has"):
+        OwnModel.model_validate({**HUB, "commit": COMMIT})
 
 
 def test_a_registered_name_is_not_given_twice() -> None:

@@ -20,7 +20,7 @@ from offmodel.errors import RunError
 from offmodel.progress import terminal
 from offmodel.values import Decoding
 
-# Asks another address for every such model: a mirror, or a server of one's own.
+# Asks another address for every such model: the same models, for an artefact's name does not hold the address.
 URL_VARIABLE = "OFFMODEL_API_URL"
 # A request is tried this often. The waits between, in seconds, double from the first: two minutes in all. A provider
 # that names a wait is given it, up to the longest.

@@ -17,7 +17,7 @@ class ModelCard:
     `in_context` marks a base model without turns of its own, which is shown worked examples (URIAL, arXiv 2312.01552);
     it can teach and cannot be trained. So can `api`, a model asked over the network; its sizes and speeds are 0.
     `template_options` are passed to the chat template. `thinking` are the marks around what a reasoning model thinks
-    before it answers; None where it does not.
+    before it answers, None where it does not; its answers are taken whole, what it thought included.
     """
 
     alias: str

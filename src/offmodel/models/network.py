@@ -1,23 +1,23 @@
 """Teachers that are asked over the network, by any OpenAI-compatible chat-completions URL.
 
-`$OFFMODEL_API_KEY` holds the key and `$OFFMODEL_API_URL` another address, such as one's own vLLM server's.
+`$OFFMODEL_API_KEY` holds the key and `$OFFMODEL_API_URL` another address at which the same models are asked.
 """
 
 from offmodel.engines.provider import ApiModel
 from offmodel.models.card import ModelCard
 
+
+def network_card(alias: str, title: str, family: str, licence: str, source: ApiModel) -> ModelCard:
+    """A model whose weights are not here: it has no sizes and no speeds."""
+    none = {"parameters": 0, "download_bytes": 0, "checkpoint_bytes": 0}
+    speeds = {"generated_per_second": 0.0, "trained_per_second": 0.0}
+    return ModelCard(alias, title, family, licence=licence, source=source, chat="api", **none, **speeds)
+
+
+_NANO = ApiModel(name="gpt-4.1-nano-2025-04-14", url="https://api.openai.com/v1")
+
 NETWORK = (
-    ModelCard(
-        alias="gpt-4.1-nano",
-        title="GPT-4.1 nano (2025-04-14), asked over the network",
-        family="GPT-4.1",
-        parameters=0,
-        licence="terms of the provider",
-        source=ApiModel(name="gpt-4.1-nano-2025-04-14", url="https://api.openai.com/v1"),
-        chat="api",
-        download_bytes=0,
-        checkpoint_bytes=0,
-        generated_per_second=0,
-        trained_per_second=0,
+    network_card(
+        "gpt-4.1-nano", "GPT-4.1 nano (2025-04-14), asked over the network", "GPT-4.1", "terms of the provider", _NANO
     ),
 )

@@ -1,4 +1,4 @@
-"""Models that a preset brings along: `[models.ALIAS]`, a checkpoint of the hub or of this machine."""
+"""Models that a preset brings along: `[models.ALIAS]`, a checkpoint of the hub or of this machine, or a server's."""
 
 import re
 from functools import lru_cache
@@ -7,9 +7,11 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError
 from offmodel.models.card import ModelCard
 from offmodel.models.checkpoints import checkpoint_card
+from offmodel.models.network import network_card
 from offmodel.weights.checkpoints import HubCheckpoint, LocalCheckpoint, digest_of_all
 
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -20,10 +22,11 @@ class OwnModel(BaseModel):
 
     Attributes:
         repository, commit: its hub id and the 40 digits of a commit; or
-        folder: where it is on this machine, with a chat template in its tokenizer.
-        parameters: how many it has, for the estimates of `--plan`.
+        folder: where it is on this machine, with a chat template in its tokenizer; or
+        served_as, url: what an OpenAI-compatible server calls it, and the address before `/chat/completions`. It can
+            teach alone.
+        parameters: how many it has, for the estimates of `--plan`; a served one needs none.
         template_options: passed to the chat template.
-        thinking: the marks around what a reasoning model thinks before it answers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,17 +34,21 @@ class OwnModel(BaseModel):
     repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
     commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     folder: Path | None = None
-    parameters: int = Field(gt=0)
+    served_as: Annotated[str, Field(min_length=1)] | None = None
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    parameters: int = Field(default=0, ge=0)
     template_options: dict[str, bool | str] = {}
-    thinking: tuple[str, str] | None = None
 
     @model_validator(mode="after")
     def _in_one_place(self) -> Self:
-        of_hub = [self.repository is not None, self.commit is not None]
-        if any(of_hub) == (self.folder is not None) or any(of_hub) != all(of_hub):
-            raise ValueError("give either repository and commit, or folder")
+        places = [(self.repository, self.commit), (self.folder,), (self.served_as, self.url)]
+        named = [place for place in places if any(part is not None for part in place)]
+        if len(named) != 1 or None in named[0]:
+            raise ValueError("give repository and commit, or folder, or served_as and url: one of these")
         if self.folder is not None and not self.folder.expanduser().is_absolute():
             raise ValueError(f"give the whole path of the folder, not {self.folder}")
+        if not self.parameters and self.served_as is None:
+            raise ValueError("say how many parameters it has: --plan counts with them")
         return self
 
 
@@ -53,6 +60,8 @@ def own_card(alias: str, own: OwnModel) -> ModelCard:
     """
     if not _ALIAS.fullmatch(alias):
         raise RequestError(f"[models.{alias}]: a name is made of small letters, digits, '.', '-' and '_'")
+    if own.served_as is not None and own.url is not None:
+        return network_card(alias, own.served_as, "", "", ApiModel(own.served_as, own.url))
     if own.folder is not None:
         folder = own.folder.expanduser()
         _check_is_checkpoint(alias, folder)
@@ -60,9 +69,7 @@ def own_card(alias: str, own: OwnModel) -> ModelCard:
     else:
         assert own.repository is not None and own.commit is not None
         title, source = own.repository, HubCheckpoint(own.repository, own.commit)
-    return checkpoint_card(
-        alias, title, "", own.parameters, "", source, template_options=own.template_options, thinking=own.thinking
-    )
+    return checkpoint_card(alias, title, "", own.parameters, "", source, template_options=own.template_options)
 
 
 def _check_is_checkpoint(alias: str, folder: Path) -> None:
