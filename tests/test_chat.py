@@ -11,6 +11,7 @@ from offmodel.data.chat import (
     ChatFormat,
     InContextChat,
     Message,
+    TemplateChat,
     example,
     in_context_digest,
     load_chat_format,
@@ -45,6 +46,12 @@ def test_a_template_prompt_ends_where_the_answer_begins(template: ChatFormat) ->
     assert template.end_ids == [2]
     assert template.stop_token_ids == (2,)
     assert template.stop == ()
+
+
+def test_no_prompt_tells_the_day_on_which_it_is_asked(smollm2: Path) -> None:
+    dated = load_chat_format(smollm2, "template")._tokenizer
+    dated.chat_template = "{{ strftime_now('%d %b %Y') }} " + dated.chat_template
+    assert _text(TemplateChat(dated), TemplateChat(dated).prompt_ids(USER)).startswith("26 Jul 2024 <|im_start|>")
 
 
 def test_a_finished_answer_is_learned_with_its_end_and_without_its_prompt(template: ChatFormat) -> None:

@@ -22,8 +22,9 @@ COMMIT = "c" * 40
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test adds is gone after it."""
+    known = dict(MODELS)
     for module in ("offmodel.models", "offmodel.study"):
-        monkeypatch.setattr(f"{module}.MODELS", dict(MODELS))
+        monkeypatch.setattr(f"{module}.MODELS", known)
 
 
 @pytest.fixture

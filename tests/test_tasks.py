@@ -229,6 +229,14 @@ def test_choice_is_asked_as_a_bare_letter_after_a_chat_template() -> None:
     assert [request.arguments[1] for request in requests] == ["A", "B", "C", "D"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize("text", ["[" * 3000, '{"a":' * 3000])
+def test_an_answer_that_only_opens_brackets_is_wrong_and_no_crash(text: str) -> None:
+    pytest.importorskip("lm_eval")
+    doc = {"key": 1, "instruction_id_list": ["detectable_format:json_format"], "prompt": "", "kwargs": [{}]}
+    assert scoring.instructions(doc, ['{"a": 1}'])["acc"] == 1
+    assert scoring.instructions(doc, [text]) == {"acc": 0, "acc_loose": 0, "answered": 1}
+
+
 def test_strict_and_loose_instructions() -> None:
     ids = ["change_case:english_lowercase"]
     doc = {"key": 1, "prompt": "…", "instruction_id_list": ids, "kwargs": [{}]}

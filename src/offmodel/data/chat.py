@@ -7,6 +7,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
@@ -79,7 +80,7 @@ class TemplateChat(ChatFormat):
 
     def __init__(self, tokenizer: Any, options: Mapping[str, bool | str] | None = None) -> None:
         super().__init__(tokenizer)
-        self._options = dict(options or {})
+        self._options = {"strftime_now": _on_one_day, **(options or {})}
         self.end_ids = [self._end_of_turn()]
         self.stop = ()
         self.stop_token_ids = tuple(dict.fromkeys([*self.end_ids, tokenizer.eos_token_id]))
@@ -96,6 +97,12 @@ class TemplateChat(ChatFormat):
         after = self._tokenizer.apply_chat_template(chat, tokenize=False, **self._options).rpartition(marker)[2]
         ids = self._tokenizer.encode(after, add_special_tokens=False)
         return ids[0] if ids and ids[0] in self._tokenizer.added_tokens_decoder else self._tokenizer.eos_token_id
+
+
+def _on_one_day(form: str) -> str:
+    """What templates that tell the model today's date are told: students are trained and asked on one and the same day.
+    It is the day that Llama 3.2's own template falls back on."""
+    return datetime(2024, 7, 26).strftime(form)
 
 
 class InContextChat(ChatFormat):
