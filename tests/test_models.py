@@ -11,11 +11,13 @@ from test_sources import write_mirror
 from offmodel.cells import collect_arms, collect_readings, measurements, requested_tasks, wanted
 from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError
+from offmodel.evaluation.registry import resolve_task
+from offmodel.memory import memory_bytes
 from offmodel.models import MODELS, model
 from offmodel.paths import PRESETS, ROOT
 from offmodel.plan import make_plan
 from offmodel.presets import load_preset
-from offmodel.recipes import Base
+from offmodel.recipes import Base, Trained
 from offmodel.store import Store
 from offmodel.study import Experiment
 from offmodel.values import Decoding
@@ -53,7 +55,7 @@ def test_every_preset_can_be_planned(name: str, mirror: Path, tmp_path: Path) ->
     plan = make_plan([cell.scores for cell in cells], Store(tmp_path))
     bases = {step.recipe.alias for step in plan.steps if isinstance(step.recipe, Base)}
     assert bases == {*preset.students, *preset.teachers}
-    assert "GB of memory" in plan.describe()
+    assert "GB of memory" in plan.describe(8)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -83,6 +85,27 @@ def test_workstation_has_three_families_and_all_of_it_fits_one_card() -> None:
     cards = [MODELS[alias] for alias in {*preset.students, *preset.teachers}]
     assert len({card.family for card in cards}) >= 3
     assert all(card.memory_bytes < 24e9 for card in cards)
+
+
+def test_the_trainings_of_workstation_fit_one_card(mirror: Path) -> None:
+    preset = load_preset("workstation")
+    trained = [arm.model for arm in collect_arms(EXPERIMENT, preset, [0], mirror, ["off_model_sft"])]
+    needed = {one.student: memory_bytes(one, preset.run.device_batch) for one in trained if isinstance(one, Trained)}
+    assert set(needed) == set(preset.students) and all(9e9 < bytes_ < 24e9 for bytes_ in needed.values())
+
+
+def test_memory_by_hand(mirror: Path) -> None:
+    arms = collect_arms(EXPERIMENT, load_preset("workstation"), [0], mirror, ["off_model_sft"])
+    (one, *_) = [arm.model for arm in arms if isinstance(arm.model, Trained)]
+    assert (one.student, one.data.longest, one.training.max_length) == ("qwen2.5-1.5b", 1024, 2048)
+    weights = 2 * 1_543_714_304
+    kept = 2 * (60 + 1024) * 2.4e6 * 1.543714304**0.5
+    assert memory_bytes(one, 2) == pytest.approx(1.25 * weights + 4e9 + kept)
+    # In full: 16 bytes for each of the weights (fp32, gradient, two moments) instead of 2.
+    full = one.but(training=one.training.but(method="full"))
+    assert memory_bytes(full, 2) == pytest.approx((16 / 2 + 0.25) * weights + 4e9 + kept)
+    asked = one.scores(resolve_task("arithmetic"), 5, Decoding(temperature=0, max_tokens=9))
+    assert memory_bytes(asked, 2) == int(1.25 * weights) + 4_000_000_000
 
 
 @pytest.mark.parametrize("alias", MODELS)

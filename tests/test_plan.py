@@ -187,7 +187,7 @@ def test_a_finished_artefact_is_not_planned_again_and_hides_its_parents(tmp_path
         store.make(scores, lambda out, scratch: None, dict)
     made = make_plan(wanted, store)
     assert (len(made.steps), made.missing) == (4, [])
-    assert made.describe().endswith(
+    assert made.describe(8).endswith(
         "4 of 4 artefacts are there; the rest takes about 0 tokens, 0 minutes on 2 CPU cores, 0.0 GB of disk"
     )
 
@@ -236,6 +236,7 @@ def test_a_plan_imports_no_model_library() -> None:
         ("06_on_model_repair", "asked for 4000 prompts of 'chat' without mathematics after the first 16"),
         ("07_prefill", "a prefill of 4000 tokens leaves none of the 24 of 'instructions'"),
         ("10_inoculation", "unknown framing 'stile'; did you mean 'style'?"),
+        ("16_dft", "snapshots [4000] go beyond the 2 steps of a training on 16 examples in batches of 8"),
         ("18_objectives", "unknown objective 'nonesuch'"),
     ],
 )
@@ -246,6 +247,7 @@ def test_what_an_intervention_cannot_do_is_said_while_planning(tmp_path: Path, s
         "tokens = [0, 4]": "tokens = [4000]",
         '["style"]': '["stile"]',
         '"asft"': '"nonesuch"',
+        "snapshots = [1]\nlearning_rates": "snapshots = [4000]\nlearning_rates",
     }
     text = SMOKE.read_text(encoding="utf-8")
     for old, new in changes.items():

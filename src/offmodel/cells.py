@@ -95,15 +95,14 @@ def floors(arms: Sequence[Arm]) -> list[Arm]:
     found = []
     for arm in arms:
         if arm.name == "untrained":
-            elsewhere = Asked(
-                Scripted(behaviour="shuffled", of=arm.model),
-                samples=arm.asked.samples,
-                temperature=arm.asked.temperature,
-            )
-            by_rule = [Asked(Scripted(behaviour="echo")), Asked(Scripted(behaviour="constant")), elsewhere]
-            for asked in by_rule:
-                name = f"floor_{asked.model.behaviour}"
-                found.append(Arm(name, asked, arm.seed, {"student": arm.model.student}))
+            often = {"samples": arm.asked.samples, "temperature": arm.asked.temperature}
+            by_rule: dict[str, Asked] = {
+                "echo": Asked(Scripted(behaviour="echo")),
+                "constant": Asked(Scripted(behaviour="constant")),
+                "shuffled": Asked(Scripted(behaviour="shuffled", of=arm.model), **often),
+            }
+            for name, asked in by_rule.items():
+                found.append(Arm(f"floor_{name}", asked, arm.seed, {"student": arm.model.student}))
     return found
 
 

@@ -100,7 +100,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     readings = collect_readings(experiment, preset, seeds, settings.data) if not options.only else []
     plan = make_plan(wanted(cells, readings), store)
     print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {seeds}\n")
-    print(plan.describe(), flush=True)
+    print(plan.describe(settings.device_batch), flush=True)
     if options.plan:
         return 0
     store.check_writable(plan.bytes)

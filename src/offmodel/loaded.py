@@ -3,6 +3,7 @@ base that student after student is trained on, or one model that reads answers; 
 
 import gc
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,8 @@ class Loaded:
         if self._engine is None:
             self.drop()
             print(f"starting {self._settings.engine} on {model.student}", file=terminal())
-            self._engine = open_engine(
-                self._settings.engine, folder, self._settings.max_num_seqs, self._settings.context
-            )
+            sizes = self._settings.max_num_seqs, self._settings.context, self._settings.gpu_memory
+            self._engine = open_engine(self._settings.engine, folder, *sizes)
         elif self._serving != model:
             self._serving = None  # a swap that fails leaves neither model
             self._engine.load(folder)
@@ -115,12 +115,13 @@ class Loaded:
 
 
 def _merged_folder(work: Path) -> Path:
-    """A folder of this process's own; those of processes that were killed are removed."""
-    for folder in work.glob("merged-*"):
-        owner = int(folder.name.rpartition("-")[2])
-        if owner == os.getpid() or not _alive(owner):
+    """A folder of this process's own; those of processes of this machine that were killed are removed."""
+    machine = platform.node() or "machine"
+    for folder in work.glob(f"merged-{machine}-*"):
+        owner = folder.name.removeprefix(f"merged-{machine}-")
+        if owner.isdecimal() and (int(owner) == os.getpid() or not _alive(int(owner))):
             shutil.rmtree(folder, ignore_errors=True)
-    mine = work / f"merged-{os.getpid()}"
+    mine = work / f"merged-{machine}-{os.getpid()}"
     mine.mkdir(parents=True)
     return mine
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from offmodel.evaluation.registry import TASKS
+from offmodel.memory import PROMPT_TOKENS, memory_bytes, models_held
 from offmodel.models import MODELS
 from offmodel.recipes import (
     Accepted,
@@ -25,8 +26,6 @@ from offmodel.recipes import (
 )
 from offmodel.store import Store
 
-# A chat prompt with its template, in tokens: only for estimates.
-PROMPT_TOKENS = 60
 # Interpreter, libraries and weights of one worker, in seconds on two CPU cores.
 WORKER_START = 30
 # One answer compared by math-verify, in seconds.
@@ -71,16 +70,18 @@ class Plan:
         ]
         return sum(step.bytes for step in self.missing) + 2 * max(merged, default=0)
 
-    def describe(self) -> str:
-        """The plan as a table: one line an artefact, totals below."""
+    def describe(self, device_batch: int) -> str:
+        """The plan as a table: one line an artefact, totals below; memory with so many examples in a training step."""
         width = max(len(step.recipe.id) for step in self.steps)
         lines = [f"{'artefact':<{width}}  state    about"]
         lines += [f"{s.recipe.id:<{width}}  {'done   ' if s.done else 'missing'}  {_cost(s)}" for s in self.steps]
         missing = self.missing
         workers = len({step.group for step in missing})
         seconds = sum(step.seconds for step in missing) + WORKER_START * workers
-        held = max((_served(step.recipe) for step in missing), default=[], key=_memory)
-        memory = f", {_memory(held) / 1e9:.0f} GB of memory ({' and '.join(held)})" if held else ""
+        most = max(missing, default=None, key=lambda step: memory_bytes(step.recipe, device_batch))
+        held = models_held(most.recipe) if most else []
+        needed = memory_bytes(most.recipe, device_batch) if most else 0
+        memory = f", {needed / 1e9:.0f} GB of memory ({' and '.join(held)})" if held else ""
         lines.append(
             f"{len(self.steps) - len(missing)} of {len(self.steps)} artefacts are there; the rest takes about "
             f"{sum(step.tokens for step in missing):,} tokens, {seconds / 60:.0f} minutes on 2 CPU cores, "
@@ -99,24 +100,6 @@ def _cost(step: Step) -> str:
     if not step.tokens:
         return f"{step.seconds:>12.0f} s"
     return f"{step.seconds:>12.0f} s  {step.tokens:>9,} tokens"
-
-
-def _served(recipe: Recipe) -> list[str]:
-    """The models that must be in memory for a step, the one that works first."""
-    if isinstance(recipe, Trained | Reinforced | Preferred):
-        return [recipe.student]
-    if isinstance(recipe, Distilled):
-        return [recipe.student, recipe.teacher]
-    if isinstance(recipe, Likelihood):
-        return [recipe.model.student]
-    model = recipe.model if isinstance(recipe, Completions | Scores) else None
-    return [] if model is None or isinstance(model, Scripted) else [model.student]
-
-
-def _memory(aliases: list[str]) -> int:
-    """In bytes: what it takes to work with the first of these models, and the weights of the others."""
-    cards = [MODELS[alias] for alias in aliases]
-    return sum(card.memory_bytes for card in cards[:1]) + sum(card.checkpoint_bytes for card in cards[1:])
 
 
 def make_plan(wanted: Iterable[Recipe], store: Store) -> Plan:
@@ -159,7 +142,8 @@ def _step(recipe: Recipe, done: bool) -> Step:
         # An adapter is a few hundredths of its base; while it is made, two checkpoints hold it with its optimiser.
         group, size = f"train:{recipe.student}", card.checkpoint_bytes // 10 * (1 + len(recipe.training.snapshots))
         if recipe.training.method == "full":
-            size = card.checkpoint_bytes * 15  # fp32 weights and two moments, twice, and the result
+            # fp32 weights and two moments, twice, and the result; snapshots twice, until it is published
+            size = card.checkpoint_bytes * (15 + 2 * len(recipe.training.snapshots))
     elif isinstance(recipe, Accepted | Preferences) and recipe.reward == "formula":
         seconds = recipe.answers * FORMULA_SECONDS
     elif isinstance(recipe, Preferred):

@@ -26,6 +26,8 @@ class Running(BaseModel):
     # Answers that an engine works on at once, and that one journal entry holds: a killed run repeats at most these.
     chunk: int = Field(default=128, gt=0)
     max_num_seqs: int = Field(default=64, gt=0)
+    # The share of a GPU's memory that vLLM takes: less where a display or another program holds some.
+    gpu_memory: float = Field(default=0.9, gt=0, le=1)
     # Prompt and answer together, in tokens: what vLLM makes room for. More than a model can take is cut to that.
     context: int = Field(default=8192, gt=0)
     # Examples in one forward pass of training, at most; gradients accumulate up to the recipe's batch size.

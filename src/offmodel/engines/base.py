@@ -70,7 +70,7 @@ def answer_seed(seed: int, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:4], "big")
 
 
-def open_engine(name: str, folder: Path, max_num_seqs: int, context: int) -> Engine:
+def open_engine(name: str, folder: Path, max_num_seqs: int, context: int, gpu_memory: float = 0.9) -> Engine:
     """Start an engine on a checkpoint folder; imports the engine's packages here, in the process that needs them.
 
     Args:
@@ -78,11 +78,12 @@ def open_engine(name: str, folder: Path, max_num_seqs: int, context: int) -> Eng
         folder: a checkpoint with safetensors weights.
         max_num_seqs: answers that are worked on at once.
         context: prompt and answer together, in tokens, that room is made for; a model may have less.
+        gpu_memory: the share of a GPU's memory that vLLM takes.
     """
     if name == "vllm":
         from offmodel.engines.vllm_engine import VllmEngine
 
-        return VllmEngine(folder, max_num_seqs, context)
+        return VllmEngine(folder, max_num_seqs, context, gpu_memory)
     from offmodel.engines.transformers_engine import TransformersEngine
 
     return TransformersEngine(folder, max_num_seqs)

@@ -1,5 +1,6 @@
 """transformers' own `generate`: the same work as vLLM, several times slower, where vLLM is not installed."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,12 @@ class TransformersEngine:
         import torch
         from transformers import AutoModelForCausalLM, GenerationConfig
 
+        self._model: Any = None  # two models at once may not fit
+        gc.collect()
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.bfloat16, use_safetensors=True, local_files_only=True
         )
-        self._model: Any = model.to(self._device).eval()  # pyright: ignore[reportArgumentType]
+        self._model = model.to(self._device).eval()  # pyright: ignore[reportArgumentType]
         # Makers publish penalties and samplers with their models; a recipe's decoding says all there is, as with vLLM.
         self._model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
 

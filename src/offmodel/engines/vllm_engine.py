@@ -29,16 +29,16 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, folder: Path, max_num_seqs: int, context: int):
+    def __init__(self, folder: Path, max_num_seqs: int, context: int, gpu_memory: float):
         _configure_environment()
         import torch
         from transformers import AutoConfig
         from vllm import LLM
 
         context = min(AutoConfig.from_pretrained(folder).max_position_embeddings, context)
-        on_cpu: dict[str, Any] = {}
+        where: dict[str, Any] = {"gpu_memory_utilization": gpu_memory}
         if not torch.cuda.is_available():
-            on_cpu = {
+            where = {
                 # Compiling costs start-up time and gains nothing.
                 "enforce_eager": True,
                 # A prompt split over two steps rewinds its seeded generator, which torch cannot do on a CPU (vLLM 0.32:
@@ -54,7 +54,7 @@ class VllmEngine:
             max_num_seqs=max_num_seqs,
             disable_log_stats=True,
             seed=0,
-            **on_cpu,
+            **where,
         )
         self._requests = itertools.count()
 

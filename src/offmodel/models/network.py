@@ -9,9 +9,19 @@ from offmodel.models.card import ModelCard
 
 def network_card(alias: str, title: str, family: str, licence: str, source: ApiModel) -> ModelCard:
     """A model whose weights are not here: it has no sizes and no speeds."""
-    none = {"parameters": 0, "download_bytes": 0, "checkpoint_bytes": 0}
-    speeds = {"generated_per_second": 0.0, "trained_per_second": 0.0}
-    return ModelCard(alias, title, family, licence=licence, source=source, chat="api", **none, **speeds)
+    return ModelCard(
+        alias=alias,
+        title=title,
+        family=family,
+        parameters=0,
+        licence=licence,
+        source=source,
+        chat="api",
+        download_bytes=0,
+        checkpoint_bytes=0,
+        generated_per_second=0,
+        trained_per_second=0,
+    )
 
 
 _NANO = ApiModel(name="gpt-4.1-nano-2025-04-14", url="https://api.openai.com/v1")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from offmodel.errors import RequestError
 from offmodel.recipes.recipe import Recipe
 from offmodel.values import DPO, RL, Decoding, Distillation, Framing, Prompts, Task, Training, not_given
 
@@ -30,6 +31,17 @@ class _Model(Recipe):
         return Completions(model=self, prompts=prompts, decoding=decoding, system=system)  # type: ignore[arg-type]
 
     def train(self, data: "Data", training: Training, framing: Framing | None = None) -> "Trained":
+        """This model after a training.
+
+        Raises:
+            RequestError: a snapshot lies beyond the last step.
+        """
+        steps = training.steps(data.size)
+        if training.snapshots and training.snapshots[-1] > steps:
+            raise RequestError(
+                f"snapshots {list(training.snapshots)} go beyond the {steps} steps of a training on {data.size} "
+                f"examples in batches of {training.batch_size}; keep earlier ones"
+            )
         return Trained(start=self, data=data, training=training, framing=framing)  # type: ignore[arg-type]
 
     def reinforce(self, problems: Prompts, rl: RL) -> "Reinforced":
