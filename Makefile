@@ -1,16 +1,18 @@
 # Every target makes .venv first when it is missing.
 #   PYTHON=python3.12      another interpreter (3.11 or 3.12)
 #   TORCH_FLAGS="…"        how pip finds torch, e.g. an index of CPU builds; the registry's own Linux build needs CUDA
-#   EXTRA=gpu              vLLM's GPU build instead of the CPU build
+#   EXTRA=gpu              vLLM's GPU build instead of the CPU build; kept until `make clean`
 PYTHON ?= python3
 TORCH_FLAGS ?=
-EXTRA ?= cpu
+EXTRA ?= $(or $(patsubst .venv/installed-%,%,$(firstword $(wildcard .venv/installed-*))),cpu)
 PY := .venv/bin/python
 INSTALLED := .venv/installed-$(EXTRA)
 
-.PHONY: study test lint figures notebooks bench clean
+.PHONY: install study test lint figures notebooks bench clean
 
-study: $(INSTALLED)        ## the pocket study: two small models, four arms, three tasks, a table and two figures
+install: $(INSTALLED)      ## the environment alone
+
+study: $(INSTALLED)        ## the pocket study: two small models, four arms, three tasks, a table and three figures
 	$(PY) experiments/01_degradation.py --preset pocket
 
 test: $(INSTALLED)         ## all tests, the ones on real models too

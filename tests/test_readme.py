@@ -39,7 +39,7 @@ def test_every_command_is_accepted(command: str, tmp_path: Path) -> None:
     _, script, *arguments = command.split()
     if "DIR" in arguments and not MIRROR.is_dir():
         pytest.skip("the mirror of public data sets is not beside the checkout")
-    given = {"DIR": str(MIRROR), "FILE": str(SMOKE), "FOLDER": str(tmp_path)}
+    given = {"DIR": str(MIRROR), "FILE": str(SMOKE), "mine.toml": str(SMOKE), "FOLDER": str(tmp_path)}
     done = run_study(*(given.get(one, one) for one in arguments), "--plan", script=Path(script).name)
     assert done.returncode == 0, done.stderr
     assert "artefacts are there" in done.stdout
