@@ -23,6 +23,7 @@ from analysis.style import BLACK, COLUMN_WIDTH, GREY, PAGE_WIDTH, RC, condition,
 from offmodel.results import ARM_KEYS, UNTRAINED, is_floor, level_table, matching, parameters
 
 SIGNIFICANT = 0.05
+_CHANGES = 0.34  # inches from a panel to the right edge of its changes
 _FEWEST = 5  # problems of a level, for a point that says something
 _LABEL = RC["ytick.labelsize"]
 
@@ -55,7 +56,8 @@ def f1_degradation(results: Results) -> Figure:
     titles = [f"{task['task_title']} (n = {task['n']})" for _, task in tasks.iterrows()]
     if max(text_width(text, RC["axes.titlesize"]) for text in titles) > (width - left) / len(titles) - 0.2:
         titles = [text.replace(" (n", "\n(n") for text in titles]
-    margins = Margins(left=left, right=0.34, top=0.3 + 0.12 * titles[0].count("\n"), bottom=0.4, across=0.42)
+    top = 0.3 + 0.12 * titles[0].count("\n")
+    margins = Margins(left=left, right=_CHANGES + 0.08, top=top, bottom=0.4, across=_CHANGES + 0.16)
     figure, axes = panels(1, len(tasks), width, 0.165 * (last + 1.2), margins, _f1_caption(table))
     ceiling = min(100, 10 * math.ceil(10 * table["high"].max()))
     for ax, task, title in zip(axes, tasks["task"], titles, strict=True):
@@ -133,7 +135,7 @@ def f2_by_level(results: Results) -> Figure:
 FIGURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
     "F1": ("01_degradation", f1_degradation),
     "F2": ("01_degradation", f2_by_level),
-    "F6": ("01_degradation", lambda results: f6_style(results.style)),
+    "F6": ("01_degradation", lambda results: f6_style(results.style, results.scores)),
     "F7": ("06_on_model_repair", f7_repair),
     "F7b": ("06_on_model_repair", f7b_style),
     "F8": ("07_prefill", f8_prefill),
@@ -182,7 +184,7 @@ def _interval(ax: Axes, row: pd.Series) -> None:
 
 
 def _at_right_edge(ax: Axes, y: float, text: str, **look: Any) -> None:
-    x = 1 + 0.26 / axes_width(ax)
+    x = 1 + _CHANGES / axes_width(ax)
     ax.text(x, y, text, transform=ax.get_yaxis_transform(), ha="right", va="center_baseline",
             fontsize=CAPTION_SIZE, gid="change", **look)  # fmt: skip
 
@@ -246,8 +248,8 @@ def _label_ends(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
 
 
 def _signed(points: float) -> str:
-    text = f"{points:+.0f}".replace("-", "−")
-    return "0" if text in ("+0", "−0") else text
+    text = f"{points:+.1f}".replace("-", "−")
+    return "0" if text in ("+0.0", "−0.0") else text
 
 
 def _who(table: pd.DataFrame) -> str:

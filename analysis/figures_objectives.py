@@ -134,13 +134,14 @@ def _panel(ax: Axes, rows: pd.DataFrame, looks: list[_Look], sizes: dict[float, 
         if len(own) > 1:
             ax.plot(own["uptake"], 100 * own["change"], color=colour, linewidth=0.6, alpha=0.8, zorder=2, gid="path")
         for _, row in own.iterrows():
-            thin: dict[str, Any] = {"color": colour, "linewidth": 0.5, "alpha": 0.6, "zorder": 1.5}
+            seldom = row["front_share"] < _RINGED
+            thin: dict[str, Any] = {"color": colour, "linewidth": 0.5, "alpha": 0.2 if seldom else 0.8, "zorder": 1.5}
             x_at, y_at = row["uptake"], 100 * row["change"]
             ax.plot([row["uptake_low"], row["uptake_high"]], [y_at] * 2, gid="interval", **thin)
             ax.plot([x_at] * 2, [100 * row["change_low"], 100 * row["change_high"]], gid="interval", **thin)
             point = _key(look, rows, sizes.get(row["learning_rate"], 4.0))
             point.set(data=([x_at], [y_at]), gid=f"point-{look[0]}", zorder=4 if row["on_front"] else 3)
-            if row["front_share"] >= _RINGED:  # never so light that the point seems smaller
+            if not seldom:  # never so light that the point seems smaller
                 point.set(markeredgecolor=str(round(0.65 * (1 - row["front_share"]), 2)), markeredgewidth=0.9)
             ax.add_line(point)
             if x_at < left:
@@ -191,7 +192,7 @@ def _caption(table: pd.DataFrame, limit: float) -> str:
     elif rates:
         parts += [f"Learning rate {rates[0]}."]
     parts += ["Dashed: Pareto front; the darker a ring, the more often its point is on the front of a resample",
-              f"(from {100 * _RINGED:.0f} %)."]  # fmt: skip
+              f"(from {100 * _RINGED:.0f} %); of all others the intervals are faint."]  # fmt: skip
     if any(_floor(row) > limit for _, row in table[table["arm"] == UNTRAINED].iterrows()):
         parts += ["Grey: below the floor."]
     if any((rows["uptake"] < _reach(rows)[0]).any() for _, rows in table.groupby("measure")):

@@ -20,6 +20,7 @@ _LABEL = RC["ytick.labelsize"]
 _TALLEST = 7.4  # inches of a page that the panels may take
 _LEGEND_LINE, _LEGEND_WIDTH = 0.155, 3.6  # inches
 _COUNTS = {"home": 0.26, "foreign": 0.62}  # inches from the panel to the right edge of these numbers
+_FEWEST = 10  # answers of one style, for a point that says something
 # How a task's points are filled; colour and marker are the arm's.
 _FILLS = ["full", "none", "left", "bottom", "right", "top"]
 
@@ -32,12 +33,13 @@ class _Places(NamedTuple):
     last: float
 
 
-def f6_style(style: pd.DataFrame | None) -> Figure:
+def f6_style(style: pd.DataFrame | None, scores: pd.DataFrame | None = None) -> Figure:
     """Left: change of accuracy against style shift, a point for each trained arm, task and teacher compared with.
     Right: accuracy of each arm's answers judged home and foreign in style, and the untrained student's on the same
     problems.
 
-    `style` is `offmodel.style.style_table`, with the column task_title or without.
+    `style` is `offmodel.style.style_table`, with the column task_title or without. Tasks on which no untrained student
+    of `scores` (`results.score_table`) is above its floor are left out, for nothing can be lost there.
 
     Raises:
         NothingToDrawError: the table has no trained arm.
@@ -45,11 +47,20 @@ def f6_style(style: pd.DataFrame | None) -> Figure:
     if style is None or style.empty or (style["arm"] == UNTRAINED).all():
         raise NothingToDrawError("no arm was trained on another model's answers, so there is no style to compare with")
     style = style if "task_title" in style.columns else style.assign(task_title=style["task"])
+    without = _nothing_to_lose(style, scores)
     with mpl.rc_context(RC):
-        return _f6(style)
+        return _f6(style[~style["task_title"].isin(without)], without)
 
 
-def _f6(style: pd.DataFrame) -> Figure:
+def _nothing_to_lose(style: pd.DataFrame, scores: pd.DataFrame | None) -> list[str]:
+    if scores is None:
+        return []
+    untrained = scores[(scores["arm"] == UNTRAINED) & scores["task_title"].isin(style["task_title"])]
+    at_floor = untrained.groupby("task_title", sort=False)["at_floor"].all()
+    return [] if at_floor.all() else [str(title) for title in at_floor.index[at_floor]]
+
+
+def _f6(style: pd.DataFrame, without: list[str]) -> Figure:
     effects, judged = (_labelled(table, style_parameters(style)) for table in (style_effects(style),
                                                                               accuracy_by_style(style)))  # fmt: skip
     places = _places(effects)
@@ -63,7 +74,7 @@ def _f6(style: pd.DataFrame) -> Figure:
     height = max(1.75, min(0.2, _TALLEST / (places.last + 1.2)) * (places.last + 1.2))
     margins = Margins(left=0.6, right=_COUNTS["foreign"] + 0.08, top=0.12 + _LEGEND_LINE * max(2, len(lines)),
                       bottom=0.4, across=room + 0.3)  # fmt: skip
-    figure, (left, right) = panels(1, 2, PAGE_WIDTH, height, margins, _caption(style, effects))
+    figure, (left, right) = panels(1, 2, PAGE_WIDTH, height, margins, _caption(style, effects, without))
     for number, line in enumerate(lines):
         _legend(figure, line, 0.3, number)
     _shifts(left, effects, fills)
@@ -101,7 +112,7 @@ def _rows(ax: Axes, judged: pd.DataFrame, places: _Places, room: float) -> None:
         x = 1 + _COUNTS[row["judged"]] / axes_width(ax)
         ax.text(x, y + (0.18 if home else -0.18), str(row["n"]), transform=across, ha="right", va="center_baseline",
                 fontsize=CAPTION_SIZE, gid="n")  # fmt: skip
-        if row["n"]:
+        if row["n"] >= _FEWEST:
             ax.plot([100 * row["low"], 100 * row["high"]], [y, y], color=look.colour, linewidth=0.7)
             ax.plot([100 * row["untrained"]], [y], "|", color=BLACK, markersize=4.5, markeredgewidth=0.9, gid="control")
             ax.plot([100 * row["accuracy"]], [y], "o" if home else "x", color=look.colour, markersize=3.5,
@@ -111,7 +122,8 @@ def _rows(ax: Axes, judged: pd.DataFrame, places: _Places, room: float) -> None:
                 va="bottom", fontsize=CAPTION_SIZE, color=GREY)  # fmt: skip
     for text, y in places.headings.items():
         ax.text(-room / axes_width(ax), y, text, transform=across, va="center", fontsize=_LABEL, weight="bold")
-    ceiling = min(100, 10 * math.ceil(10 * judged[["high", "untrained"]].max().max()))
+    shown = judged.loc[judged["n"] >= _FEWEST, ["high", "untrained"]]
+    ceiling = min(100, 10 * math.ceil(10 * shown.max().max())) if len(shown) else 100
     ax.set(xlim=(-0.02 * ceiling, ceiling), ylim=(places.last + 0.6, -0.6), xlabel="accuracy (%)")
     ax.set_yticks(list(places.rows.values()), [label for _, label in places.rows])
     ax.tick_params(axis="y", length=0)
@@ -169,7 +181,7 @@ def _legend(figure: Figure, line: list[Line2D], x: float, number: int) -> None:
                   handletextpad=0.1, columnspacing=0.8)  # fmt: skip
 
 
-def _caption(style: pd.DataFrame, effects: pd.DataFrame) -> str:
+def _caption(style: pd.DataFrame, effects: pd.DataFrame, without: list[str]) -> str:
     counts = effects.drop_duplicates("task")
     tasks = ", ".join(f"{title} (n = {n})" for title, n in zip(counts["task_title"], counts["n"], strict=True))
     students, teachers = effects["student"].unique(), effects["compared_with"].unique()
@@ -184,7 +196,10 @@ def _caption(style: pd.DataFrame, effects: pd.DataFrame) -> str:
     if len(teachers) > 1:
         parts += ["An off-model arm is compared with its own teacher, any other with each."]
     parts += ["Right: an arm's answers of probability below one half (home style) and the others; Wilson intervals and",
-              "numbers of problems n; ticks: the untrained student on those same problems."]  # fmt: skip
+              "numbers of problems n; ticks: the untrained student on those same problems; none where n is below",
+              f"{_FEWEST}."]  # fmt: skip
+    if without:
+        parts += [f"Left out, for the untrained student is at its floor there: {', '.join(without)}."]
     return " ".join(parts)
 
 

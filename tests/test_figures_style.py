@@ -57,8 +57,8 @@ def wide() -> Drawn:
 @pytest.fixture(scope="module")
 def deep() -> Drawn:
     """One task and a fall of all hundred points, in a foreign style throughout; and an arm of empty answers."""
-    rows = [*arm_rows("untrained", "1" * 8), *arm_rows("off_model_sft", "0" * 8, teacher="big")]
-    rows += arm_rows("off_model_more", "0" * 8, teacher="big", k=1024)
+    rows = [*arm_rows("untrained", "1" * 12), *arm_rows("off_model_sft", "0" * 12, teacher="big")]
+    rows += arm_rows("off_model_more", "0" * 12, teacher="big", k=1024)
     table = styled(tiny_items(rows))
     table["teacher_probability"] = table["arm"].map({"untrained": 0.1, "off_model_sft": 0.9})
     return Drawn(table, f6_style(table))
@@ -89,13 +89,13 @@ def test_each_arm_is_judged_once_in_each_style_with_its_n(which, request):
     table, figure = request.getfixturevalue(which)
     judged = accuracy_by_style(table)
     for name in ("home", "foreign"):
-        rows = judged[(judged["judged"] == name) & (judged["n"] > 0)]
+        rows = judged[(judged["judged"] == name) & (judged["n"] >= 10)]
         placed = sorted(float(line.get_xdata()[0]) for line in drawn(figure, f"{name}-"))
         assert placed == pytest.approx(sorted(100 * rows["accuracy"]))
     numbers = [int(text.get_text()) for ax in figure.axes for text in ax.texts if text.get_gid() == "n"]
     assert sorted(numbers) == sorted(judged["n"])
     controls = sorted(float(line.get_xdata()[0]) for line in drawn(figure, "control"))
-    assert controls == pytest.approx(sorted(100 * judged["untrained"].dropna()))
+    assert controls == pytest.approx(sorted(100 * judged.loc[judged["n"] >= 10, "untrained"]))
 
 
 def test_tasks_are_told_apart_by_their_filling(plain):
@@ -124,7 +124,7 @@ def test_rows_are_headed_by_what_differs(plain, wide):
 def test_an_empty_side_has_its_n_and_no_point(deep):
     shown = drawn(deep.figure, "home-") + drawn(deep.figure, "foreign-")
     assert [line.get_gid() for line in shown] == ["foreign-off_model_sft"]
-    assert [text.get_text() for text in deep.figure.axes[1].texts if text.get_gid() == "n"] == ["0", "8", "0", "0"]
+    assert [text.get_text() for text in deep.figure.axes[1].texts if text.get_gid() == "n"] == ["0", "12", "0", "0"]
 
 
 @pytest.mark.parametrize("which", ["plain", "wide", "deep"])
@@ -149,6 +149,18 @@ def test_no_text_leaves_the_page(which, request):
 def test_without_a_task_title_the_name_stands_for_it(plain):
     figure = f6_style(plain.table.drop(columns="task_title"))
     assert "arithmetic" in {text.get_text() for text in figure.axes[1].texts}
+
+
+def test_tasks_that_had_nothing_to_lose_are_left_out(plain):
+    titles = plain.table["task_title"].unique()
+    scores = pd.DataFrame(
+        {"task_title": titles, "arm": "untrained", "at_floor": [title != titles[0] for title in titles]}
+    )
+    figure = f6_style(plain.table, scores)
+    assert f"at its floor there: {', '.join(titles[1:])}." in caption(figure) and caption(figure).startswith(titles[0])
+    assert len(drawn(figure, "point-")) == len(drawn(plain.figure, "point-")) / len(titles)
+    everything = f6_style(plain.table, scores.assign(at_floor=True))  # a figure of nothing would say less
+    assert len(drawn(everything, "point-")) == len(drawn(plain.figure, "point-"))
 
 
 def test_without_a_trained_arm_it_says_so(plain):
