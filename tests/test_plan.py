@@ -55,13 +55,14 @@ def test_arms_of_all_seeds_with_the_untrained_student_once() -> None:
     assert len({arm.model.id for arm in found}) == 7
 
 
-def test_a_script_may_have_seeds_of_its_own(tmp_path: Path) -> None:
+def test_a_script_may_have_seeds_and_tasks_of_its_own(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
-    sized = f"{SMOKE.read_text(encoding='utf-8')}\n[scripts.01_degradation]\nseeds = [3, 4]\n"
-    mine.write_text(sized, encoding="utf-8")
+    sized = '[scripts.01_degradation]\nseeds = [3, 4]\ntasks = ["arithmetic"]\n'
+    mine.write_text(f"{SMOKE.read_text(encoding='utf-8')}\n{sized}", encoding="utf-8")
     for asked, seeds in (((), [3, 4]), (("--seeds", "7"), [7])):
         done = run_study("--preset", str(mine), "--plan", "--runs", str(tmp_path / "runs"), *asked)
         assert done.returncode == 0 and f"; seeds {seeds}\n" in done.stdout
+        assert ".arithmetic5-" in done.stdout and ".instructions8-" not in done.stdout
     assert load_preset(str(mine)).of_script("06_on_model_repair").seeds == [0]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -98,6 +99,10 @@ def test_environment_names_the_mirror(tmp_path: Path, monkeypatch: pytest.Monkey
     assert load_rows("math500")[0]["id"] == "test/1"
     monkeypatch.delenv("OFFMODEL_DATA")
     assert resolve("math500").revision == HUB["math500"].commit
+
+
+def test_every_public_data_set_is_pinned() -> None:
+    assert all(re.fullmatch("[0-9a-f]{40}", hub.commit) for hub in HUB.values())
 
 
 def test_missing_data_set_names_the_path_and_the_remedy(tmp_path: Path) -> None:

@@ -92,9 +92,10 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
         raise RequestError(f"--publish is for a preset of experiments/presets: put {options.preset} there, and name it "
                            f"--preset {Path(options.preset).stem}")  # fmt: skip
     settings = _settings(preset, options)
-    seeds = options.seeds or preset.of_script(experiment.name).seeds
+    size = preset.of_script(experiment.name)
+    seeds = options.seeds or size.seeds
     arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
-    tasks = requested_tasks(preset, options.tasks, options.limit, settings.data, experiment.tasks)
+    tasks = requested_tasks(preset, options.tasks or size.tasks, options.limit, settings.data, experiment.tasks)
     cells = measurements(arms, tasks, preset.reading)
     store = Store(settings.runs)
     readings = collect_readings(experiment, preset, seeds, settings.data) if not options.only else []

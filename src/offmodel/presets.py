@@ -133,6 +133,7 @@ class ScriptSize(_Section):
 
     seeds: list[Seed] = []
     teachers: list[str] = []
+    tasks: list[str] = []
 
 
 class Preset(_Section):
@@ -166,7 +167,7 @@ class Preset(_Section):
     run: Running = Running()
 
     def of_script(self, name: str) -> ScriptSize:
-        """The seeds and teachers of a numbered script, which may be one of the user's own.
+        """The seeds, teachers and tasks (none: those it is about) of a numbered script, which may be one's own.
 
         Raises:
             RequestError: `scripts` names one that does not exist, or a teacher that the preset does not have.
@@ -179,7 +180,7 @@ class Preset(_Section):
                 if teacher not in self.teachers:
                     raise RequestError(f"[scripts.{script}] {unknown('teacher', teacher, self.teachers)}")
         size = self.scripts.get(name, ScriptSize())
-        return ScriptSize(seeds=size.seeds or self.seeds, teachers=size.teachers or self.teachers)
+        return ScriptSize(seeds=size.seeds or self.seeds, teachers=size.teachers or self.teachers, tasks=size.tasks)
 
 
 def load_preset(name: str, folder: Path = PRESETS) -> Preset:

@@ -22,12 +22,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Hub:
-    """A public data set; `commit` is None where no published pin is known, and is then looked up on the hub."""
+    """A public data set."""
 
     repository: str
     config: str | None
     split: str
-    commit: str | None
+    commit: str
     mirror: str
     """Path of the same rows inside a mirror folder."""
 
@@ -96,7 +96,8 @@ def _as_it_is(row: Row, position: int) -> Row:
 
 
 # Commits as pinned by others who publish with these data sets: inspect_evals 0.26.0 (google/IFEval, cais/mmlu,
-# openai/gsm8k) and public caches of `datasets` (tatsu-lab/alpaca, HuggingFaceH4/MATH-500).
+# openai/gsm8k), public caches of `datasets` (tatsu-lab/alpaca, HuggingFaceH4/MATH-500), and several independent
+# repositories for the rest.
 _GSM8K = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c"
 HUB: dict[str, Hub] = {
     "alpaca": Hub("tatsu-lab/alpaca", None, "train", "dce01c9b08f87459cf36a430d809084718273017", "alpaca/train.jsonl"),
@@ -105,10 +106,15 @@ HUB: dict[str, Hub] = {
     "math500": Hub(
         "HuggingFaceH4/MATH-500", None, "test", "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", "math500/test.jsonl"
     ),
-    "olympiads": Hub("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train", None, "olympiadbench/test.jsonl"),
+    "olympiads": Hub(
+        *("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train"),
+        *("91184b52131e7fc9455fef848035173aea8cc01a", "olympiadbench/test.jsonl"),
+    ),
     "gsm8k": Hub("openai/gsm8k", "main", "test", _GSM8K, "gsm8k/test.jsonl"),
     "gsm8k_train": Hub("openai/gsm8k", "main", "train", _GSM8K, "gsm8k/train.jsonl"),
-    "numinamath": Hub("AI-MO/NuminaMath-CoT", None, "train", None, "numinamath/train.jsonl"),
+    "numinamath": Hub(
+        "AI-MO/NuminaMath-CoT", None, "train", "9d8d210c9f6a36c8f3cd84045668c9b7800ef517", "numinamath/train.jsonl"
+    ),
 }
 OWN: dict[str, Path] = {
     "chat": PROMPTS / "chat.jsonl",
@@ -138,14 +144,14 @@ def resolve(name: str, data_dir: Path | None = None) -> Source:
         data_dir: a mirror folder; None means `$OFFMODEL_DATA`, and the hub where that is not set either.
 
     Raises:
-        RequestError: the name is unknown, the mirror lacks the file, or the hub is needed and cannot be reached.
+        RequestError: the name is unknown, or the mirror lacks the file.
     """
     path = _file(name, data_dir)
     if path is not None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return Source(name, f"sha256:{digest[:12]}", str(path))
     hub = HUB[name]
-    return Source(name, hub.commit or _commit(name), f"hub:{hub.repository}")
+    return Source(name, hub.commit, f"hub:{hub.repository}")
 
 
 def load_rows(name: str, data_dir: Path | None = None) -> list[Row]:
@@ -156,7 +162,7 @@ def load_rows(name: str, data_dir: Path | None = None) -> list[Row]:
         data_dir: as for `resolve`.
 
     Raises:
-        RequestError: as for `resolve`, or a row lacks a column.
+        RequestError: as for `resolve`, a row lacks a column, or the hub cannot be reached.
     """
     path = _file(name, data_dir)
     where = str(path) if path is not None else f"the hub's {HUB[name].repository}"
@@ -194,29 +200,16 @@ def _file(name: str, data_dir: Path | None) -> Path | None:
     return path
 
 
-def _commit(name: str) -> str:
-    """The commit that the hub serves now. Also how we learn in a moment, not after many retries, that it is away."""
-    from huggingface_hub import HfApi
-
-    hub = HUB[name]
-    try:
-        commit = HfApi().dataset_info(hub.repository, revision=hub.commit, timeout=20).sha
-    except Exception as error:  # the client raises unrelated types for no network, no access and no such data set
-        raise _unreachable(name) from error
-    if not commit:
-        raise RequestError(f"the hub names no commit for {hub.repository}; give --data DIR, a mirror with {hub.mirror}")
-    return commit
-
-
 def _download(name: str) -> list[Row]:
     from datasets import load_dataset
-    from huggingface_hub import constants
+    from huggingface_hub import HfApi, constants
 
     hub = HUB[name]
-    commit = hub.commit if hub.commit and constants.HF_HUB_OFFLINE else _commit(name)
     try:
-        loaded = load_dataset(hub.repository, hub.config, split=hub.split, revision=commit)
-    except Exception as error:  # as above, and the errors of a broken cache
+        if not constants.HF_HUB_OFFLINE:  # asked first: a hub that is away is known in a moment, not after many retries
+            HfApi().dataset_info(hub.repository, revision=hub.commit, timeout=20)
+        loaded = load_dataset(hub.repository, hub.config, split=hub.split, revision=hub.commit)
+    except Exception as error:  # unrelated types for no network, no access, no such data set, and a broken cache
         raise _unreachable(name) from error
     return [dict(row) for row in loaded]
 
