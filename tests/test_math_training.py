@@ -80,7 +80,7 @@ def test_the_grid_is_a_mean_over_tasks():
     # Two answers that agree are one: 3 of 4 sums and 2 of 2 squares, 0 of 4 and 0 of 2.
     for row, right in ((0, (3, 2)), (2, (0, 0))):
         expected = statistics.mean_of([statistics.wilson(k, n) for k, n in zip(right, (4, 2), strict=True)])
-        assert table.loc[row, ["low", "high"]].to_list() == pytest.approx(expected[1:])
+        assert list(table.loc[row, ["low", "high"]]) == pytest.approx(expected[1:])
     assert grid(by_hand().drop(columns="learning_rate")).empty
 
 
@@ -95,7 +95,7 @@ def test_the_final_table_is_of_the_last_steps_and_averages_tasks_not_problems():
     unchanged = statistics.small_sample_difference([0] * 4, [0] * 4)
     expected = statistics.mean_of([unchanged, statistics.Estimate(-0.25, -0.5, 0.0)])
     changed = table.loc[("sft", "average"), ["difference", "difference_low", "difference_high"]]
-    assert changed.to_list() == pytest.approx(list(expected))
+    assert list(changed) == pytest.approx(list(expected))
     assert table["difference"].isna().loc[[("untrained", "average")]].all()
 
 
@@ -139,7 +139,7 @@ def test_the_convergence_is_drawn_step_by_step(plain: Results):
     drawn = {str(line.get_gid()): line for ax in figure.axes for line in ax.lines}
     assert np.asarray(drawn["grid-dft-8"].get_ydata()).tolist() == [75, 87.5]
     spread = {str(bars.get_gid()): bars for ax in figure.axes for bars in ax.collections}["spread-dft-8"]
-    ends = [segment[:, 1].tolist() for segment in spread.get_segments()]
+    ends = [np.asarray(path.vertices)[:, 1].tolist() for path in spread.get_paths()]
     of_rates = [statistics.mean_of([statistics.wilson(right, 4), statistics.wilson(2, 2)]) for right in (2, 3)]
     assert ends == [pytest.approx([100 * one.low, 100 * one.high]) for one in of_rates]
     no_text_leaves_or_overlaps(figure)
