@@ -50,8 +50,8 @@ def _number(value: float, form: str) -> str:
 def _legend(seeds: int, published: bool) -> str:
     parts = [
         f"avg@k: mean accuracy of k answers to each of n problems, {seeds} seed{'s' * (seeds > 1)}, 95 % interval by "
-        "bootstrap over problems",
-        "change: from untrained, paired by problem",
+        "Wilson at the effective number of problems",
+        "change: from untrained, paired by problem, 95 % interval by bootstrap over problems",
         "tokens: mean length of an answer",
         "sampled: tokens of its own answers that the student drew for the training, wrong ones included",
         "trained: tokens that it learned from, prompts included",

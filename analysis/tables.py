@@ -81,10 +81,8 @@ def markdown_uncut(items: pd.DataFrame, tasks: Sequence[str]) -> str:
     after = after.assign(detail=details(after)).join(before, on=["student", "task", "item"])
     for key, rows in after.groupby(["task_title", "student", "arm", "detail"], sort=False):
         title, student, arm, detail = map(str, key)  # type: ignore[call-overload]
-        ended, runs = (
-            rows[~rows["truncated"].astype(bool) & ~rows["truncated_before"].astype(bool)],
-            rows["seed"].nunique(),
-        )
+        cut = rows["truncated"].astype(bool) | rows["truncated_before"].astype(bool)
+        ended, runs = rows[~cut], rows["seed"].nunique()
         right = [ended[column].sum() / runs for column in ("correct_before", "correct")]
         counts = [f"{len(ended) / runs:g} of {rows['item'].nunique()}", *(f"{count:g}" for count in right)]
         name = f"{condition(arm).label}{f' ({detail})' if detail else ''}"
