@@ -100,9 +100,8 @@ def f13_probabilities(results: Results) -> Figure:
 
 def _last_bin(counts: pd.Series, arms: list[str]) -> str:
     """The shares that a log axis shows worst, and most tokens are in; over all students."""
-    of_arm = counts.groupby(level=["arm", "low"]).sum()
-    ends = {arm: of_arm[arm] for arm in arms}
-    return ", ".join(f"{condition(arm).label} {100 * own.iloc[-1] / own.sum():.0f} %" for arm, own in ends.items())
+    tokens = counts.groupby(level=["arm", "low"]).sum()
+    return ", ".join(f"{condition(arm).label} {100 * tokens[arm].iloc[-1] / tokens[arm].sum():.0f} %" for arm in arms)
 
 
 def markdown_t2(results: Results) -> str:

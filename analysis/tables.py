@@ -23,7 +23,7 @@ class _Line(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{self.arm} ({self.more})" if self.more else self.arm
+        return _with(self.arm, self.more)
 
 
 class _Block(NamedTuple):
@@ -85,8 +85,7 @@ def markdown_uncut(items: pd.DataFrame, tasks: Sequence[str]) -> str:
         ended, runs = rows[~cut], rows["seed"].nunique()
         right = [ended[column].sum() / runs for column in ("correct_before", "correct")]
         counts = [f"{len(ended) / runs:g} of {rows['item'].nunique()}", *(f"{count:g}" for count in right)]
-        name = f"{condition(arm).label}{f' ({detail})' if detail else ''}"
-        lines.append(f"| {' | '.join([title, student, name, *counts])} |")
+        lines.append(f"| {' | '.join([title, student, _with(condition(arm).label, detail), *counts])} |")
     return "\n".join(lines)
 
 
@@ -98,10 +97,14 @@ def markdown_against(items: pd.DataFrame, control: str, tasks: Sequence[str]) ->
     lines = [f"| task | student | arm | change from {named}, points [95 %] | p, Holm |", "|---|---|---|---:|---:|"]
     for row, detail in zip(table.to_dict("records"), details(table), strict=True):
         if pd.notna(row["p"]):
-            arm = f"{condition(row['arm']).label}{f' ({detail})' if detail else ''}"
+            arm = _with(condition(row["arm"]).label, detail)
             cells = [row["task_title"], row["student"], arm, change_cell(row, "difference"), _p(row["p_holm"])]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _with(arm: str, more: str) -> str:
+    return f"{arm} ({more})" if more else arm
 
 
 def _columns(table: pd.DataFrame) -> list[str]:

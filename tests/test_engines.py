@@ -37,12 +37,12 @@ def prompts(chat: ChatFormat) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def vllm(smollm2: Path) -> Iterator[Engine]:
-    yield open_engine("vllm", smollm2, 8, 2048)
+    yield open_engine("vllm", smollm2, 8, 2048, 0.9)
 
 
 @pytest.fixture(scope="module")
 def transformers(smollm2: Path) -> Engine:
-    return open_engine("transformers", smollm2, 8, 2048)
+    return open_engine("transformers", smollm2, 8, 2048, 0.9)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_an_adapter_changes_the_outputs_and_the_base_comes_back(vllm, smollm2, c
     before = answers(vllm, prompts, chat, GREEDY)
     vllm.load(changed)
     moved = answers(vllm, prompts, chat, GREEDY)
-    reference = open_engine("transformers", changed, 8, 2048)
+    reference = open_engine("transformers", changed, 8, 2048, 0.9)
     expected = reference.next_logprobs(prompts, [[chat.answer_ids("A")[0]]] * len(prompts))
     found = vllm.next_logprobs(prompts, [[chat.answer_ids("A")[0]]] * len(prompts))
     vllm.load(smollm2)

@@ -95,14 +95,11 @@ def floors(arms: Sequence[Arm]) -> list[Arm]:
     found = []
     for arm in arms:
         if arm.name == "untrained":
-            often = {"samples": arm.asked.samples, "temperature": arm.asked.temperature}
-            by_rule: dict[str, Asked] = {
-                "echo": Asked(Scripted(behaviour="echo")),
-                "constant": Asked(Scripted(behaviour="constant")),
-                "shuffled": Asked(Scripted(behaviour="shuffled", of=arm.model), **often),
-            }
-            for name, asked in by_rule.items():
-                found.append(Arm(f"floor_{name}", asked, arm.seed, {"student": arm.model.student}))
+            shuffled = Scripted(behaviour="shuffled", of=arm.model)
+            for rule in (Scripted(behaviour="echo"), Scripted(behaviour="constant"), shuffled):
+                how = {"samples": arm.asked.samples, "temperature": arm.asked.temperature} if rule is shuffled else {}
+                asked = Asked(rule, **how)
+                found.append(Arm(f"floor_{rule.behaviour}", asked, arm.seed, {"student": arm.model.student}))
     return found
 
 

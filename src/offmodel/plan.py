@@ -78,9 +78,8 @@ class Plan:
         missing = self.missing
         workers = len({step.group for step in missing})
         seconds = sum(step.seconds for step in missing) + WORKER_START * workers
-        most = max(missing, default=None, key=lambda step: memory_bytes(step.recipe, device_batch))
-        held = models_held(most.recipe) if most else []
-        needed = memory_bytes(most.recipe, device_batch) if most else 0
+        needs = [(memory_bytes(step.recipe, device_batch), models_held(step.recipe)) for step in missing]
+        needed, held = max(needs, default=(0, []), key=lambda need: need[0])
         memory = f", {needed / 1e9:.0f} GB of memory ({' and '.join(held)})" if held else ""
         lines.append(
             f"{len(self.steps) - len(missing)} of {len(self.steps)} artefacts are there; the rest takes about "

@@ -70,7 +70,7 @@ def answer_seed(seed: int, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:4], "big")
 
 
-def open_engine(name: str, folder: Path, max_num_seqs: int, context: int, gpu_memory: float = 0.9) -> Engine:
+def open_engine(name: str, folder: Path, max_num_seqs: int, context: int, gpu_memory: float) -> Engine:
     """Start an engine on a checkpoint folder; imports the engine's packages here, in the process that needs them.
 
     Args:
