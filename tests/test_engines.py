@@ -37,12 +37,12 @@ def prompts(chat: ChatFormat) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def vllm(smollm2: Path) -> Iterator[Engine]:
-    yield open_engine("vllm", smollm2, 8, 2048, 0.9)
+    yield open_engine("vllm", smollm2, 8, 2048, 0.9, False)
 
 
 @pytest.fixture(scope="module")
 def transformers(smollm2: Path) -> Engine:
-    return open_engine("transformers", smollm2, 8, 2048, 0.9)
+    return open_engine("transformers", smollm2, 8, 2048, 0.9, False)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_an_adapter_changes_the_outputs_and_the_base_comes_back(vllm, smollm2, c
     before = answers(vllm, prompts, chat, GREEDY)
     vllm.load(changed)
     moved = answers(vllm, prompts, chat, GREEDY)
-    reference = open_engine("transformers", changed, 8, 2048, 0.9)
+    reference = open_engine("transformers", changed, 8, 2048, 0.9, False)
     expected = reference.next_logprobs(prompts, [[chat.answer_ids("A")[0]]] * len(prompts))
     found = vllm.next_logprobs(prompts, [[chat.answer_ids("A")[0]]] * len(prompts))
     vllm.load(smollm2)
@@ -137,6 +137,24 @@ def test_an_answer_ends_at_its_limit_or_at_a_stop_text(vllm, transformers, promp
         whole = engine.generate(prompts[:1], [0], GREEDY, Stop(), silent)[0].text
         stopped = engine.generate(prompts[:1], [0], GREEDY, Stop(strings=(whole[4:8],)), silent)[0]
         assert (stopped.text, stopped.finish_reason) == (whole[: whole.index(whole[4:8])], "stop")
+
+
+@pytest.mark.parametrize("name", ["vllm", "transformers"])
+def test_a_loop_is_written_out_as_it_would_have_been_computed(name, request, prompts, chat, monkeypatch) -> None:
+    engine, whole = request.getfixturevalue(name), GREEDY.but(max_tokens=150)
+    counting = chat.answer_ids("tick tock " * 12)
+    begun = [prompts[0] + counting, prompts[1]]
+    computed = engine.generate(begun, [0, 0], whole, Stop(), silent)
+    monkeypatch.setattr(engine, "_fill_loops", True)
+    told: list[int] = []
+    made = engine.generate(begun, [0, 0], whole, Stop(), lambda answers, tokens: told.append(tokens))
+    assert [(one.text, one.ids, one.tokens, one.finish_reason) for one in made] == [
+        (one.text, one.ids, one.tokens, one.finish_reason) for one in computed
+    ]
+    assert made[0].filled > 50
+    assert sum(told) == sum(one.tokens - one.filled for one in made)  # what was computed
+    sampled = engine.generate(begun[:1], [0], whole.but(temperature=0.01), Stop(), silent)[0]
+    assert sampled.filled == 0
 
 
 def test_a_seed_belongs_to_its_prompt() -> None:

@@ -43,8 +43,9 @@ class Loaded:
         if self._engine is None:
             self.drop()
             print(f"starting {self._settings.engine} on {model.student}", file=terminal())
-            sizes = self._settings.max_num_seqs, self._settings.context, self._settings.gpu_memory
-            self._engine = open_engine(self._settings.engine, folder, *sizes)
+            given = self._settings
+            how = given.max_num_seqs, given.context, given.gpu_memory, given.fill_loops
+            self._engine = open_engine(given.engine, folder, *how)
         elif self._serving != model:
             self._serving = None  # a swap that fails leaves neither model
             self._engine.load(folder)

@@ -22,8 +22,9 @@ TASK_KEYS = ["task", "task_title", "kind", "chance"]
 RUN_KEYS = ["seed", "sample"]
 _MEASURED = ["correct", "response_tokens", "truncated", "answered"]
 ITEM_COLUMNS = [*ARM_KEYS, *RUN_KEYS, *TASK_KEYS, "item", "level", *_MEASURED, "model_id", "scores_id"]
-# May be there: what a benchmark says of its items beside their level; whether a prefill gave the answer away.
-ITEM_NOTES = ["subject", "prefill_answers"]
+# May be there: what a benchmark says of its items beside their level; whether a prefill gave the answer away;
+# how many of an answer's tokens were written out instead of computed (`engines.loops`).
+ITEM_NOTES = ["subject", "prefill_answers", "filled_tokens"]
 SCORE_COLUMNS = [
     *ARM_KEYS, *TASK_KEYS,
     "accuracy", "low", "high",  # 95 % interval: statistics.accuracy

@@ -28,6 +28,8 @@ class Running(BaseModel):
     max_num_seqs: int = Field(default=64, gt=0)
     # The share of a GPU's memory that vLLM takes: less where a display or another program holds some.
     gpu_memory: float = Field(default=0.9, gt=0, le=1)
+    # Write the rest of a greedy answer that ends in a loop, instead of computing it (`engines.loops`).
+    fill_loops: bool = False
     # Prompt and answer together, in tokens: what vLLM makes room for. More than a model can take is cut to that.
     context: int = Field(default=8192, gt=0)
     # Examples in one forward pass of training, at most; gradients accumulate up to the recipe's batch size.

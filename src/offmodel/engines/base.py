@@ -21,13 +21,15 @@ class Stop:
 class Generation:
     """One answer. `tokens` counts what was generated, the end token included; `length` means cut by the limit.
 
-    `ids` are those tokens themselves; empty where a provider does not tell them.
+    `ids` are those tokens themselves; empty where a provider does not tell them. The last `filled` of them were not
+    computed but written out (`engines.loops`).
     """
 
     text: str
     tokens: int
     finish_reason: Literal["stop", "length"]
     ids: tuple[int, ...] = ()
+    filled: int = 0
 
     @classmethod
     def of_json(cls, entry: dict[str, Any]) -> Self:
@@ -70,7 +72,9 @@ def answer_seed(seed: int, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:4], "big")
 
 
-def open_engine(name: str, folder: Path, max_num_seqs: int, context: int, gpu_memory: float) -> Engine:
+def open_engine(
+    name: str, folder: Path, max_num_seqs: int, context: int, gpu_memory: float, fill_loops: bool
+) -> Engine:
     """Start an engine on a checkpoint folder; imports the engine's packages here, in the process that needs them.
 
     Args:
@@ -79,11 +83,12 @@ def open_engine(name: str, folder: Path, max_num_seqs: int, context: int, gpu_me
         max_num_seqs: answers that are worked on at once.
         context: prompt and answer together, in tokens, that room is made for; a model may have less.
         gpu_memory: the share of a GPU's memory that vLLM takes.
+        fill_loops: write the rest of a greedy answer that ends in a loop instead of computing it.
     """
     if name == "vllm":
         from offmodel.engines.vllm_engine import VllmEngine
 
-        return VllmEngine(folder, max_num_seqs, context, gpu_memory)
+        return VllmEngine(folder, max_num_seqs, context, gpu_memory, fill_loops)
     from offmodel.engines.transformers_engine import TransformersEngine
 
-    return TransformersEngine(folder, max_num_seqs)
+    return TransformersEngine(folder, max_num_seqs, fill_loops)

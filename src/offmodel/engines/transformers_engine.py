@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from offmodel.engines.base import Generation, OnProgress, Stop
+from offmodel.engines.loops import filled, loop
 from offmodel.values import Decoding
 
 if TYPE_CHECKING:
@@ -17,13 +18,14 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, folder: Path, max_num_seqs: int):
+    def __init__(self, folder: Path, max_num_seqs: int, fill_loops: bool):
         import torch
         from transformers import AutoTokenizer
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         # Batches are padded: beyond 16 rows a CPU spends more on the longest answer than it gains.
         self._batch = max_num_seqs if self._device == "cuda" else min(max_num_seqs, 16)
+        self._fill_loops = fill_loops
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.load(folder)
 
@@ -55,10 +57,13 @@ class TransformersEngine:
         options: dict[str, Any] = {"do_sample": False}
         if stop.strings:
             options |= {"stop_strings": list(stop.strings), "tokenizer": self._tokenizer}
+        fill = self._fill_loops and decoding.temperature == 0
         results: dict[int, Generation] = {}
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         for rows in (order[i : i + self._batch] for i in range(0, len(order), self._batch)):
             ids, mask = self._pad([prompts[i] for i in rows])
+            if fill:
+                options["stopping_criteria"] = [_loops(ids.shape[1])]
             if decoding.temperature > 0:
                 options["logits_processor"] = _sampling(decoding, [seeds[i] for i in rows])
             with torch.inference_mode():
@@ -71,8 +76,8 @@ class TransformersEngine:
                     **options,
                 )
             for row, new in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
-                results[row] = self._generation(new, ends, stop)
-            on_progress(len(rows), sum(results[row].tokens for row in rows))
+                results[row] = self._generation(new, ends, stop, decoding.max_tokens if fill else None)
+            on_progress(len(rows), sum(results[row].tokens - results[row].filled for row in rows))
         return [results[i] for i in range(len(prompts))]
 
     def next_logprobs(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -101,15 +106,33 @@ class TransformersEngine:
         mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         return torch.tensor(ids, device=self._device), torch.tensor(mask, device=self._device)
 
-    def _generation(self, new: list[int], ends: set[int], stop: Stop) -> Generation:
+    def _generation(self, new: list[int], ends: set[int], stop: Stop, fill_to: int | None) -> Generation:
         end = next((i for i, token in enumerate(new) if token in ends), None)
         kept = new if end is None else new[:end]
+        # What follows a loop is padding, for which an end token serves.
+        if fill_to is not None and (tokens := loop(kept)):
+            ids = filled(kept, tokens, fill_to)
+            text = self._tokenizer.decode(ids, skip_special_tokens=True)
+            return Generation(text, len(ids), "length", ids, len(ids) - len(kept))
         text = self._tokenizer.decode(kept, skip_special_tokens=True)
         cuts = [position for string in stop.strings if (position := text.find(string)) >= 0]
         if cuts:
             return Generation(text[: min(cuts)], len(kept), "stop", tuple(kept))
         made = new if end is None else new[: end + 1]
         return Generation(text, len(made), "length" if end is None else "stop", tuple(made))
+
+
+def _loops(prompt: int) -> Any:
+    """What ends a row once its answer, behind `prompt` tokens, ends in a loop."""
+    import torch
+    from transformers import StoppingCriteria
+
+    class Loops(StoppingCriteria):
+        def __call__(self, input_ids: "torch.Tensor", scores: Any, **kwargs: Any) -> "torch.Tensor":
+            found = [loop(row) > 0 for row in input_ids[:, prompt:].tolist()]
+            return torch.tensor(found, device=input_ids.device)
+
+    return Loops()
 
 
 def _sampling(decoding: Decoding, seeds: list[int]) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from offmodel.engines.base import Generation, OnProgress, Stop
+from offmodel.engines.loops import LONGEST, SHORTEST, TIMES, filled, loop
 from offmodel.values import Decoding
 
 
@@ -29,13 +30,14 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, folder: Path, max_num_seqs: int, context: int, gpu_memory: float):
+    def __init__(self, folder: Path, max_num_seqs: int, context: int, gpu_memory: float, fill_loops: bool):
         _configure_environment()
         import torch
         from transformers import AutoConfig
         from vllm import LLM
 
-        context = min(AutoConfig.from_pretrained(folder).max_position_embeddings, context)
+        self._fill_loops = fill_loops
+        self._context = context = min(AutoConfig.from_pretrained(folder).max_position_embeddings, context)
         where: dict[str, Any] = {"gpu_memory_utilization": gpu_memory}
         if not torch.cuda.is_available():
             where = {
@@ -71,9 +73,12 @@ class VllmEngine:
         on_progress: OnProgress,
     ) -> list[Generation]:
         from vllm import SamplingParams
+        from vllm.sampling_params import RepetitionDetectionParams
 
+        loops = RepetitionDetectionParams(max_pattern_size=LONGEST, min_pattern_size=SHORTEST, min_count=TIMES)
         params = [
             SamplingParams(
+                repetition_detection=loops if self._fill_loops and decoding.temperature == 0 else None,
                 temperature=decoding.temperature,
                 top_p=decoding.top_p,
                 max_tokens=decoding.max_tokens,
@@ -86,15 +91,17 @@ class VllmEngine:
         # A warm prefix cache changes how prompts are batched, and with it the last bits: start each call alike.
         self._llm.reset_prefix_cache()
         outputs = self._finish(prompts, params, on_progress)
-        return [
-            Generation(
-                out.text,
-                len(out.token_ids),
-                "length" if out.finish_reason == "length" else "stop",
-                tuple(out.token_ids),
-            )
-            for out in outputs
-        ]
+        room = (min(decoding.max_tokens, self._context - len(prompt)) for prompt in prompts)
+        return [self._generation(out, length) for out, length in zip(outputs, room, strict=True)]
+
+    def _generation(self, out: Any, length: int) -> Generation:
+        """An answer of at most `length` tokens."""
+        if out.finish_reason != "repetition":
+            reason = "length" if out.finish_reason == "length" else "stop"
+            return Generation(out.text, len(out.token_ids), reason, tuple(out.token_ids))
+        ids = filled(out.token_ids, loop(out.token_ids), length)
+        text = self._llm.get_tokenizer().decode(ids, skip_special_tokens=True)
+        return Generation(text, len(ids), "length", ids, len(ids) - len(out.token_ids))
 
     def next_logprobs(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> list[list[float]]:
         from vllm import SamplingParams

@@ -85,7 +85,7 @@ class EngineLM(StudyLM):
             return Answered(self._chat.text(opening), len(opening), False, tuple(opening))
         ids = (*opening, *made.ids)
         text = self._chat.text(ids) if opening else made.text
-        return Answered(text, len(opening) + made.tokens, made.finish_reason == "length", ids)
+        return Answered(text, len(opening) + made.tokens, made.finish_reason == "length", ids, made.filled)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-probabilities of single-token continuations; one forward pass serves all choices of a question."""

@@ -30,12 +30,14 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Answered:
-    """What a model did with one problem: the text, its length in tokens, whether the limit cut it, the tokens."""
+    """What a model did with one problem: the text, its length in tokens, whether the limit cut it, the tokens, and how
+    many of them were written out instead of computed (`engines.loops`)."""
 
     text: str
     tokens: int
     truncated: bool
     ids: tuple[int, ...] = ()
+    filled: int = 0
 
 
 class StudyLM(LM):
@@ -111,15 +113,20 @@ def asked(scores: Scores, data: Path | None) -> dict[str, list[Message]]:
 
 def holds_answer(scores: Scores, texts: Mapping[str, str], data: Path | None) -> dict[str, bool]:
     """By item, whether the beginning of an answer already has an answer: it states one, or is right as it stands."""
-    scored = _scored(scores, _RepeatingLM(texts), data)
-    return {_id(sample): bool(sample["acc"]) or stated(texts[_id(sample)]) is not None for sample in scored}
+    return {item: right or stated(texts[item]) is not None for item, right in judged(scores, texts, data).items()}
+
+
+def judged(scores: Scores, texts: Mapping[str, str], data: Path | None) -> dict[str, bool]:
+    """By item, whether a text is a right answer to it; `texts` has one for each problem of the recipe."""
+    return {_id(sample): bool(sample["acc"]) for sample in _scored(scores, _RepeatingLM(texts), data)}
 
 
 def evaluate(scores: Scores, lm: StudyLM, data: Path | None) -> list[dict[str, Any]]:
     """Run a task through lm-eval. Returns one row for each sample of each problem, in the task's order.
 
-    Columns: item, sample, level, subject, correct, answered, response_tokens, truncated, response, response_ids (the
-    generated tokens, the end token included; empty for a choice and for a rule).
+    Columns: item, sample, level, subject, correct, answered, response_tokens, truncated, filled_tokens (those of a
+    loop, written out instead of computed), response, response_ids (the generated tokens, the end token included; empty
+    for a choice and for a rule).
 
     Raises:
         RequestError: the problems are not those that the recipe names.
@@ -166,6 +173,7 @@ def _row(sample: dict[str, Any], answer: Answered) -> dict[str, Any]:
         "answered": bool(sample.get("answered", True)),
         "response_tokens": answer.tokens,
         "truncated": answer.truncated,
+        "filled_tokens": answer.filled,
         "response": answer.text,
         "response_ids": list(answer.ids),
     }
