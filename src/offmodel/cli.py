@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from offmodel.cells import collect_arms, collect_readings, measurements, own_answers, requested_tasks, wanted
-from offmodel.collect import collect
+from offmodel.collect import chats, collect
+from offmodel.earlier import Earlier
 from offmodel.engines.api import check_key
 from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError, RunError
@@ -77,7 +78,8 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     add(
         "--publish",
         action="store_true",
-        help="also write the results to data/results, where figures and notebooks read",
+        help="also write the results to data/results, where figures and notebooks read; with --seeds they are added to "
+        "the seeds that are there",
     )
     return parser
 
@@ -85,22 +87,29 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
 def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     started = time.monotonic()
     preset = load_preset(options.preset)
-    part = bool(options.only or options.tasks or options.limit or options.seeds)
+    part = bool(options.only or options.tasks or options.limit)
     if options.publish and part:
-        raise RequestError("--publish is for a whole preset: leave out --only, --tasks, --limit and --seeds")
+        raise RequestError("--publish is for a whole preset: leave out --only, --tasks and --limit")
     if options.publish and options.preset.endswith(".toml"):
         raise RequestError(f"--publish is for a preset of experiments/presets: put {options.preset} there, and name it "
                            f"--preset {Path(options.preset).stem}")  # fmt: skip
     settings = _settings(preset, options)
     size = preset.of_script(experiment.name)
-    seeds = options.seeds or size.seeds
+    published, new = RESULTS / preset.name / experiment.name, options.seeds or size.seeds
+    earlier = Earlier.read(published, new) if options.publish and options.seeds else None
+    seeds = [*earlier.seeds, *new] if earlier else new
     arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
     tasks = requested_tasks(preset, options.tasks or size.tasks, options.limit, settings.data, experiment.tasks)
     cells = measurements(arms, tasks, preset.reading)
     store = Store(settings.runs)
-    readings = collect_readings(experiment, preset, seeds, settings.data) if not options.only else []
-    plan = make_plan(wanted(cells, readings), store)
-    print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {seeds}\n")
+    readings = collect_readings(experiment, preset, new, settings.data) if not options.only else []
+    to_make = wanted(cells, readings)
+    if earlier:
+        earlier.check(cells)
+        # Style is measured against the chat answers of all seeds, which are not published.
+        to_make = [*wanted([c for c in cells if c.scores.id not in earlier.scores], readings), *chats(cells)]
+    plan = make_plan(to_make, store)
+    print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {new}\n")
     print(plan.describe(settings.device_batch), flush=True)
     if options.plan:
         return 0
@@ -113,18 +122,18 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     report = run(plan, settings, run_locally)
     if report.failed:
         print(f"\n{report.describe_failures()}", file=sys.stderr)
-    items = collect(experiment, cells, store)
+    items = collect(experiment, cells, store, earlier.scores if earlier else {})
     # A part of a preset must not take the place of the whole.
+    part = part or bool(options.seeds and not earlier)
     folder = store.root / "results" / (f"{preset.name}.part" if part else preset.name) / experiment.name
     if not items.empty and not items["arm"].map(is_floor).all():
         own = own_answers(preset, seeds, settings.data)
-        write_report(experiment, preset, cells, readings, own, items, store, folder)
+        write_report(experiment, preset, cells, readings, own, items, store, folder, earlier)
     made = f"{len(report.made)} artefacts made" if report.made else "all artefacts were there, no model was loaded"
     print(f"\n{made} in {time.monotonic() - started:.0f} s; they are in {settings.runs}")
     if report.failed:
         return 1
     if options.publish:
-        published = RESULTS / preset.name / experiment.name
         published.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
             if path.suffix in (".parquet", ".csv", ".json"):  # figures are drawn from these

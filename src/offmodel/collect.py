@@ -1,6 +1,6 @@
 """From finished artefacts to the tidy tables that statistics, figures and notebooks read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,18 +27,24 @@ from offmodel.store import Store
 from offmodel.study import Experiment, Reading
 
 
-def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) -> pd.DataFrame:
+def collect(
+    experiment: Experiment, cells: Sequence[Measurement], store: Store, published: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
     """One row for each arm, seed, task and problem: the columns of `offmodel.results`, `response`, the answer, and
     `home_logprob`, the mean of its tokens' log-probabilities under the untrained student in nats, null where that was
     not read or there is no token.
 
-    Cells whose scores are not finished are left out.
+    Scores that are `published` (`earlier.Earlier.scores`) are taken from there; cells whose scores are neither there
+    nor finished are left out.
     """
     frames = []
     for cell in cells:
-        if not store.is_done(cell.scores):
+        if cell.scores.id in published:
+            items = published[cell.scores.id]
+        elif store.is_done(cell.scores):
+            items = _scored(cell, store)
+        else:
             continue
-        items = pd.read_parquet(store.folder(cell.scores) / "items.parquet")
         card = TASKS[cell.task.task.name]
         columns = {
             "experiment": experiment.name,
@@ -52,11 +58,16 @@ def collect(experiment: Experiment, cells: Sequence[Measurement], store: Store) 
             "model_id": cell.arm.model.id,
             "scores_id": cell.scores.id,
         }
-        if "sample" not in items:  # made when there was one of each
-            items["sample"] = 0
-        items["home_logprob"] = items["item"].map(_home_logprobs(cell, store)).astype(float)
-        frames.append(items.drop(columns="response_ids", errors="ignore").assign(**columns))
+        frames.append(items.assign(**columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _scored(cell: Measurement, store: Store) -> pd.DataFrame:
+    """A row for each problem and sample of a finished cell."""
+    items = pd.read_parquet(store.folder(cell.scores) / "items.parquet").drop(columns="response_ids", errors="ignore")
+    if "sample" not in items:  # made when there was one of each
+        items["sample"] = 0
+    return items.assign(home_logprob=items["item"].map(_home_logprobs(cell, store)).astype(float))
 
 
 def chat_answers(
@@ -69,12 +80,17 @@ def chat_answers(
     prompt, which is in a smaller set of prompts and in a larger, is there once.
     """
     found: dict[str, dict[str, pd.DataFrame]] = {}
-    for data in [*(data for cell in cells for data in _learnt_from(cell.arm.model)), *others]:
+    for data in [*chats(cells), *others]:
         if store.is_done(data):
             answers = found.setdefault(data.teacher, {})
             answers[data.id] = pd.read_parquet(store.folder(data) / "completions.parquet")
     joined = {alias: pd.concat(answers.values(), ignore_index=True) for alias, answers in found.items()}
     return {alias: table.drop_duplicates(["prompt_id", "answer"], ignore_index=True) for alias, table in joined.items()}
+
+
+def chats(cells: Sequence[Measurement]) -> list[Completions | Scrambled]:
+    """What arms were trained on, by models that were not."""
+    return list(dict.fromkeys(data for cell in cells for data in _learnt_from(cell.arm.model)))
 
 
 def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from offmodel.cells import Measurement, wanted
 from offmodel.collect import chat_answers, read_answers, token_probabilities, training_curves
+from offmodel.earlier import Earlier
 from offmodel.errors import RunError
 from offmodel.presets import Preset
 from offmodel.provenance import of_results
@@ -35,10 +36,12 @@ def write_report(
     items: pd.DataFrame,
     store: Store,
     folder: Path,
+    earlier: Earlier | None,
 ) -> None:
     """Write results, provenance and figures into `folder`, print the table, and say where everything is.
 
-    `own` are the students' answers to the chat prompts, used for measures of style where they are there.
+    `own` are the students' answers to the chat prompts, used for measures of style where they are there. `items` have
+    those of `earlier` among them; its other tables are gone on with.
 
     Raises:
         RunError: the items do not keep the results contract.
@@ -47,22 +50,26 @@ def write_report(
     from analysis.make_all import draw
     from analysis.tables import print_scores
 
+    new = [cell for cell in cells if not earlier or cell.arm.seed not in earlier.seeds]
     scored = items.drop(columns=["response", "home_logprob"])
     scores = write_results(scored, folder)
     items[[*_ANSWER, *parameters(scored)]].to_parquet(folder / "answers.parquet", index=False)
     _write_style(items, chat_answers(cells, store, own), folder / "style.parquet")
-    likelihoods = read_answers(experiment, readings, store)
-    if not likelihoods.empty:
-        likelihoods.to_parquet(folder / "likelihoods.parquet", index=False)
-        token_probabilities(experiment, readings, store).to_parquet(folder / "probabilities.parquet", index=False)
-    curves = training_curves(experiment, cells, store)
-    if not curves.empty:
-        curves.to_parquet(folder / "curves.parquet", index=False)
+    tables = {
+        "likelihoods": read_answers(experiment, readings, store),
+        "probabilities": token_probabilities(experiment, readings, store),
+        "curves": training_curves(experiment, new, store),
+    }
+    for name, table in tables.items():
+        whole = earlier.with_its_own(table, name) if earlier else table
+        if not whole.empty:
+            whole.to_parquet(folder / f"{name}.parquet", index=False)
+    told = of_results(wanted(new, readings), store)
     provenance = {
         "command": f"python experiments/{experiment.name}.py --preset {preset.name}",
         "preset": preset.model_dump(mode="json"),
         "seeds": sorted({int(seed) for seed in items["seed"]}),
-        **of_results(wanted(cells, readings), store),
+        **(earlier.with_its_provenance(told) if earlier else told),
     }
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     figures = draw(folder.parent, folder, only=experiment.figures)

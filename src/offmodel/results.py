@@ -20,8 +20,8 @@ from offmodel.statistics import Estimate
 ARM_KEYS = ["experiment", "arm", "student", "teacher", "objective", "adapter"]
 TASK_KEYS = ["task", "task_title", "kind", "chance"]
 RUN_KEYS = ["seed", "sample"]
-_MEASURED = ["correct", "response_tokens", "truncated", "answered"]
-ITEM_COLUMNS = [*ARM_KEYS, *RUN_KEYS, *TASK_KEYS, "item", "level", *_MEASURED, "model_id", "scores_id"]
+MEASURED = ["correct", "response_tokens", "truncated", "answered"]
+ITEM_COLUMNS = [*ARM_KEYS, *RUN_KEYS, *TASK_KEYS, "item", "level", *MEASURED, "model_id", "scores_id"]
 # May be there: what a benchmark says of its items beside their level; whether a prefill gave the answer away;
 # how many of an answer's tokens were written out instead of computed (`engines.loops`).
 ITEM_NOTES = ["subject", "prefill_answers", "filled_tokens"]
@@ -129,7 +129,7 @@ def check_items(items: pd.DataFrame) -> None:
         raise RunError(f"the items table lacks the columns {', '.join(missing)}; score the arms again")
     if items.empty:
         raise RunError("the items table has no rows: no arm was scored")
-    for name in ["experiment", "arm", "task", "item", *RUN_KEYS, *_MEASURED]:
+    for name in ["experiment", "arm", "task", "item", *RUN_KEYS, *MEASURED]:
         if items[name].isna().any():
             arm = items.loc[items[name].isna(), "arm"].iloc[0]
             raise RunError(f"the items table has an empty '{name}' in arm {arm}; score that arm again")
