@@ -18,6 +18,7 @@ from analysis import make_all, style
 from analysis.figures import f1_degradation, f2_by_level
 from analysis.layout import spread
 from analysis.load import NothingToDrawError, Results, load
+from analysis.repeats import markdown_repeats
 from analysis.tables import (
     AT_FLOOR,
     WIDTH,
@@ -302,6 +303,16 @@ def test_losses_apart_from_cut_answers_by_hand():
     ]
     with pytest.raises(ValueError, match="a problem has several untrained"):
         markdown_uncut(tiny_items(rows + arm_rows("untrained", "1110", sample=1)), ["sums"])
+
+
+def test_a_score_made_twice_by_hand():
+    first = tiny_items([*arm_rows("untrained", "1110"), *arm_rows("off_model_sft", "0101", teacher="big")])
+    first["scores_id"] = ["a"] * 4 + ["b"] * 4
+    second = tiny_items([*arm_rows("untrained", "1011"), *arm_rows("off_model_sft", "0000", teacher="big")])
+    second["scores_id"] = ["a"] * 4 + ["c"] * 4  # the second is of another recipe
+    assert markdown_repeats(first, second).splitlines()[2:] == [
+        "| Sums | small | untrained (seed 0) | 3 of 4 | 3 | 2 |"  # i1 and i3 the other way
+    ]
 
 
 def test_arms_are_compared_with_a_trained_one_too():
