@@ -46,8 +46,8 @@ def test_what_is_published_comes_back_as_it_was(tmp_path: Path) -> None:
     before = pd.read_parquet(PUBLISHED / "items.parquet")
     keys = ["arm", "task", "item"]
     items[list(before.columns)].to_parquet(tmp_path / "items.parquet", index=False)
-    again = pd.read_parquet(tmp_path / "items.parquet")
-    pd.testing.assert_frame_equal(*(table.sort_values(keys, ignore_index=True) for table in (again, before)))
+    again = pd.read_parquet(tmp_path / "items.parquet").sort_values(keys, ignore_index=True)
+    pd.testing.assert_frame_equal(again, before.sort_values(keys, ignore_index=True))
     style = pd.read_parquet(PUBLISHED / "style.parquet").set_index(keys)["home_logprob"].dropna()
     assert items.set_index(keys)["home_logprob"].dropna().to_dict() == style.to_dict()
     assert items.loc[items["arm"] == "untrained", "response"].str.len().gt(0).all()

@@ -103,11 +103,12 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     cells = measurements(arms, tasks, preset.reading)
     store = Store(settings.runs)
     readings = collect_readings(experiment, preset, new, settings.data) if not options.only else []
-    to_make = wanted(cells, readings)
+    there = earlier.scores if earlier else {}
+    to_make = wanted([cell for cell in cells if cell.scores.id not in there], readings)
     if earlier:
         earlier.check(cells)
         # Style is measured against the chat answers of all seeds, which are not published.
-        to_make = [*wanted([c for c in cells if c.scores.id not in earlier.scores], readings), *chats(cells)]
+        to_make += chats(cells)
     plan = make_plan(to_make, store)
     print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {new}\n")
     print(plan.describe(settings.device_batch), flush=True)
@@ -122,7 +123,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     report = run(plan, settings, run_locally)
     if report.failed:
         print(f"\n{report.describe_failures()}", file=sys.stderr)
-    items = collect(experiment, cells, store, earlier.scores if earlier else {})
+    items = collect(experiment, cells, store, there)
     # A part of a preset must not take the place of the whole.
     part = part or bool(options.seeds and not earlier)
     folder = store.root / "results" / (f"{preset.name}.part" if part else preset.name) / experiment.name
