@@ -128,7 +128,7 @@ def _loops(prompt: int) -> Any:
     from transformers import StoppingCriteria
 
     class Loops(StoppingCriteria):
-        def __call__(self, input_ids: "torch.Tensor", scores: Any, **kwargs: Any) -> "torch.Tensor":
+        def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
             found = [loop(row) > 0 for row in input_ids[:, prompt:].tolist()]
             return torch.tensor(found, device=input_ids.device)
 
