@@ -13,9 +13,10 @@ def markdown_repeats(first: pd.DataFrame, second: pd.DataFrame) -> str:
     where and when it was made, and how answers were batched, which rounds otherwise and turns close choices.
     """
     both = first[first["scores_id"].isin(second["scores_id"]) & ~first["arm"].map(is_floor)]
+    both = both.drop_duplicates(["scores_id", "item", "sample"])  # scores that two arms share
     again = second.drop_duplicates(["scores_id", "item", "sample"]).set_index(["scores_id", "item", "sample"])
     joined = in_order(both.assign(detail=details(both))).join(
-        again[["correct"]].add_suffix("_again"), on=["scores_id", "item", "sample"]
+        again[["correct"]].add_suffix("_again"), on=["scores_id", "item", "sample"], how="inner"
     )
     lines = ["| task | student | arm | right | right again | other verdicts |", "|---|---|---|---:|---:|---:|"]
     keys = ["task_title", "student", "arm", "detail", "seed"]

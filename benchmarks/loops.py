@@ -24,21 +24,20 @@ from offmodel.errors import RequestError
 from offmodel.evaluation.harness import judged
 from offmodel.evaluation.registry import resolve_task
 from offmodel.recipes import Scores, Scripted
-from offmodel.results import ARM_KEYS, RUN_KEYS, is_floor
+from offmodel.results import answered_items, is_floor
 from offmodel.values import Decoding
 
 
 class Outcome(NamedTuple):
-    """One answer: its tokens, those that need not have been computed, and what it would have been."""
+    """One answer as it would have been: its text, whether that is the same, and the tokens not computed for it."""
 
-    tokens: int
-    saved: int
     text: str
     same: bool
+    saved: int
 
 
-def noticed(ids: Sequence[int]) -> int:
-    """The tokens after which a loop is noticed, all of them where none is."""
+def noticed(ids: Sequence[int]) -> int | None:
+    """The tokens after which a loop is noticed; None where there is none."""
     sizes, values = np.arange(SHORTEST, LONGEST + 1), np.asarray(ids)
     repeated = np.zeros(len(sizes), dtype=int)  # of each size of loop: the last tokens that are those `size` before
     for position in range(len(values)):
@@ -48,49 +47,58 @@ def noticed(ids: Sequence[int]) -> int:
         repeated = np.where(again, repeated + 1, 0)
         if (repeated >= (TIMES - 1) * sizes).any():
             return position + 1
-    return len(values)
+    return None
 
 
-def outcome(response: str, tokenizer: Any) -> Outcome:
-    ids = tokenizer(response, add_special_tokens=False)["input_ids"]
+def outcome(ids: list[int], text: str, limit: int | None, tokenizer: Any) -> Outcome:
+    """An answer of these ids as it would have been. `limit` is the most tokens that one may have; None for an answer
+    that met it, which has as many."""
     cut = noticed(ids)
-    if cut == len(ids):
-        return Outcome(len(ids), 0, response, True)
-    made = filled(ids[:cut], loop(ids[:cut]), len(ids))
-    return Outcome(len(ids), len(ids) - cut, tokenizer.decode(made), list(made) == ids)
+    if cut is None:
+        return Outcome(text, True, 0)
+    made = filled(ids[:cut], loop(ids[:cut]), limit or len(ids))
+    # One that came to an end would have come to none.
+    return Outcome(tokenizer.decode(made), limit is None and list(made) == ids, len(ids) - cut)
 
 
 def compare(folder: Path, tokenizer: Any, data: Path | None) -> pd.DataFrame:
-    """One row for each greedy answer: its arm and task, `tokens`, `saved`, `same`, `correct`, `correct_filled`."""
-    keys = [*RUN_KEYS, *ARM_KEYS, "task", "item"]
-    items = pd.read_parquet(folder / "items.parquet").merge(pd.read_parquet(folder / "answers.parquet"), on=keys)
+    """One row for each greedy answer: its arm and task, `tokens`, `saved`, `same`, `correct`, `correct_filled`.
+
+    Raises:
+        RequestError: the results hold no greedy answer that was computed to its end, or sampled ones.
+    """
+    try:
+        items = answered_items(folder)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"cannot read {folder} ({error})") from error
+    if (items["sample"] > 0).any():
+        raise RequestError(f"{folder} holds sampled answers; loops are filled in greedy ones alone")
     wanted = (items["kind"] == "generate") & ~items["arm"].map(is_floor)
     if "filled_tokens" in items:
         wanted &= items["filled_tokens"].fillna(0) == 0
-    if (items["sample"] > 0).any():
-        raise RequestError(f"{folder} holds sampled answers; loops are filled in greedy ones alone")
+    if not wanted.any():
+        raise RequestError(f"{folder} holds no answers that were computed to their end")
+    limits = items[items["truncated"].astype(bool)].groupby("task")["response_tokens"].max()
     frames = []
-    for (task, *_), rows in items[wanted].groupby(["task", *ARM_KEYS, "seed"], dropna=False):
-        made = [outcome(response, tokenizer) for response in rows["response"]]
+    for (task, *_), rows in items[wanted].groupby(["task", "scores_id"], sort=False):
+        made, tokens = [], []
+        for row in rows.itertuples():
+            ids = tokenizer(row.response, add_special_tokens=False)["input_ids"]
+            tokens.append(len(ids))
+            made.append(outcome(ids, str(row.response), None if row.truncated else limits.get(task, 0), tokenizer))
         n = items.loc[items["task"] == task, "item"].nunique()
-        texts = dict(zip(rows["item"], [one.text for one in made], strict=True))
-        frames.append(
-            rows.assign(
-                tokens=[one.tokens for one in made],
-                saved=[one.saved for one in made],
-                same=[one.same for one in made],
-                correct_filled=_judged(str(task), n, texts, data),
-            )
-        )
+        texts = {item: one.text for item, one in zip(rows["item"], made, strict=True)}
+        right = _judged(str(task), n, texts, data)
+        columns = pd.DataFrame(made, index=rows.index).drop(columns="text")
+        frames.append(rows.join(columns).assign(tokens=tokens, correct_filled=rows["item"].map(right)))
     return pd.concat(frames, ignore_index=True)
 
 
-def _judged(task: str, n: int, texts: dict[str, str], data: Path | None) -> list[bool]:
-    """Whether each text is right, in their order; problems of the `n` that have none are answered with nothing."""
+def _judged(task: str, n: int, texts: dict[str, str], data: Path | None) -> dict[str, bool]:
+    """By item, whether its text is right; problems of the `n` that have none are answered with nothing."""
     decoding = Decoding(temperature=0, max_tokens=1)
     scores = Scores(model=Scripted(behaviour="constant"), task=resolve_task(task, data), n=n, decoding=decoding)
-    right = judged(scores, defaultdict(str, texts), data)
-    return [right[item] for item in texts]
+    return judged(scores, defaultdict(str, texts), data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,9 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(table: pd.DataFrame) -> None:
-    loops = table[table["saved"] > 0]
-    print(f"{len(table)} answers, {len(loops)} end in a loop; not computed: {_share(table)} of the tokens")
-    print(f"come out otherwise: {int((~loops['same']).sum())} answers")
+    loops = int(table["saved"].gt(0).sum())
+    print(f"{len(table)} answers, {loops} that loop; not computed: {_share(table)} of the tokens")
+    print(f"come out otherwise: {int((~table['same']).sum())} answers")
     changed = table["correct"].astype(bool) != table["correct_filled"]
     lost = int((changed & table["correct_filled"].eq(False)).sum())
     print(f"scored otherwise: {int(changed.sum())} (right before, wrong then: {lost})")

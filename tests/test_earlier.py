@@ -3,85 +3,127 @@
 import json
 import runpy
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from offmodel.cells import Measurement, collect_arms, measurements, requested_tasks
+from offmodel import cli
+from offmodel.cells import Measurement, collect_arms, collect_readings, measurements, requested_tasks, wanted
 from offmodel.collect import collect
 from offmodel.earlier import Earlier
 from offmodel.errors import RequestError
 from offmodel.paths import RESULTS, ROOT
+from offmodel.plan import Plan, make_plan
 from offmodel.presets import Preset, load_preset
+from offmodel.recipes import Completions, Likelihood, Recipe, Scores, Trained
+from offmodel.results import ARM_KEYS
+from offmodel.runner import Report
+from offmodel.settings import Settings
 from offmodel.store import Store
 from offmodel.study import Experiment
 
-PUBLISHED = RESULTS / "pocket" / "01_degradation"
+POCKET = RESULTS / "pocket"
+NOTHING = Plan([])
 
 
-EXPERIMENT: Experiment = runpy.run_path(str(ROOT / "experiments" / "01_degradation.py"))["arms"]
+def experiment_of(name: str) -> Experiment:
+    return runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))["arms"]
 
 
-def cells_of(preset: Preset, seeds: list[int]) -> list[Measurement]:
-    arms = collect_arms(EXPERIMENT, preset, seeds, None, None)
-    return measurements(arms, requested_tasks(preset, None, None, None), preset.reading)
+def cells_of(experiment: Experiment, preset: Preset, seeds: list[int]) -> list[Measurement]:
+    arms = collect_arms(experiment, preset, seeds, None, None)
+    return measurements(arms, requested_tasks(preset, None, None, None, experiment.tasks), preset.reading)
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(PUBLISHED, tmp_path / "01_degradation"))
+    return Path(shutil.copytree(POCKET / "01_degradation", tmp_path / "pocket" / "01_degradation"))
 
 
-def test_what_is_published_comes_back_as_it_was(tmp_path: Path) -> None:
-    earlier = Earlier.read(PUBLISHED, [1])
+@pytest.mark.parametrize("name", sorted(folder.name for folder in POCKET.iterdir()))
+def test_what_is_published_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
+    experiment, preset = experiment_of(name), load_preset("pocket")
+    earlier = Earlier.read(POCKET / name, [1])
     assert earlier.seeds == [0]
-    cells = cells_of(load_preset("pocket"), [0, 1])
-    earlier.check(cells)
-    rest = [cell for cell in cells if cell.scores.id not in earlier.scores]
+    cells = cells_of(experiment, preset, [0, 1])
+    old = [cell for cell in cells if cell.arm.seed == 0]
+    earlier.check(wanted(old, collect_readings(experiment, preset, [0], None)), NOTHING)
     # Neither the untrained student nor a floor is made again for another seed.
+    rest = [cell for cell in cells if cell.scores.id not in earlier.scores]
     assert {cell.arm.seed for cell in rest} == {1}
-    assert {cell.arm.name for cell in rest} == {"on_model_sft", "off_model_sft", "off_model_dft"}
-    items = collect(EXPERIMENT, cells, Store(tmp_path), earlier.scores)
-    before = pd.read_parquet(PUBLISHED / "items.parquet")
-    keys = ["arm", "task", "item"]
-    items[list(before.columns)].to_parquet(tmp_path / "items.parquet", index=False)
-    again = pd.read_parquet(tmp_path / "items.parquet").sort_values(keys, ignore_index=True)
-    pd.testing.assert_frame_equal(again, before.sort_values(keys, ignore_index=True))
-    style = pd.read_parquet(PUBLISHED / "style.parquet").set_index(keys)["home_logprob"].dropna()
+    assert not [cell for cell in rest if cell.arm.name.startswith(("untrained", "floor")) and not cell.arm.parameters]
+    items = collect(experiment, cells, Store(tmp_path), earlier.scores)
+    before = pd.read_parquet(POCKET / name / "items.parquet")
+    columns = list(before.columns)
+    items[columns].to_parquet(tmp_path / "items.parquet", index=False)
+    order = [*columns[-2:], *(column for column in columns if column in ("arm", "seed", "item", "sample", "tokens"))]
+    again = pd.read_parquet(tmp_path / "items.parquet").sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(again, before.sort_values(order, ignore_index=True), check_dtype=False)
+    assert items.loc[items["kind"] == "generate", "response"].notna().all()
+
+
+def test_how_likely_answers_are_comes_back_too(tmp_path: Path) -> None:
+    earlier = Earlier.read(POCKET / "01_degradation", [1])
+    keys = ["scores_id", "item"]
+    experiment = experiment_of("01_degradation")
+    items = collect(experiment, cells_of(experiment, load_preset("pocket"), [0]), Store(tmp_path), earlier.scores)
+    style = pd.read_parquet(POCKET / "01_degradation" / "style.parquet").set_index(keys)["home_logprob"].dropna()
     assert items.set_index(keys)["home_logprob"].dropna().to_dict() == style.to_dict()
-    assert items.loc[items["arm"] == "untrained", "response"].str.len().gt(0).all()
 
 
 def test_results_of_another_preset_are_not_added_to() -> None:
+    earlier, experiment = Earlier.read(POCKET / "01_degradation", [1]), experiment_of("01_degradation")
     pocket = load_preset("pocket")
-    gentler = pocket.model_copy(update={"sft": pocket.sft.model_copy(update={"learning_rate": 5e-4})})
-    with pytest.raises(RequestError, match=r"has no smollm2-135m\.sft-.*leave out --seeds to make all seeds anew"):
-        Earlier.read(PUBLISHED, [1]).check(cells_of(gentler, [0, 1]))
+    other = [
+        pocket.model_copy(update={"sft": pocket.sft.model_copy(update={"learning_rate": 5e-4})}),
+        pocket.model_copy(update={"tasks": {"arithmetic": pocket.tasks["arithmetic"]}}),
+        pocket.model_copy(update={"reading": pocket.reading.model_copy(update={"n": 7})}),  # type: ignore[union-attr]
+    ]
+    for preset in other:
+        with pytest.raises(RequestError, match=r"01_degradation is of another preset.*make them together"):
+            earlier.check(wanted(cells_of(experiment, preset, [0]), []), NOTHING)
+
+
+def test_a_prefill_from_published_answers_is_refused(tmp_path: Path) -> None:
+    # Made again they could be other answers than those that stand beside it.
+    experiment, preset = experiment_of("07_prefill"), load_preset("pocket")
+    earlier = Earlier.read(POCKET / "07_prefill", [1])
+    cells = cells_of(experiment, preset, [0, 1])
+    old = wanted([cell for cell in cells if cell.arm.seed == 0], [])
+    plan = make_plan(wanted([cell for cell in cells if cell.scores.id not in earlier.scores], []), Store(tmp_path))
+    with pytest.raises(RequestError, match=r"the new seeds need smollm2-135m\..*which is published"):
+        earlier.check(old, plan)
 
 
 def test_a_seed_is_not_there_twice() -> None:
     with pytest.raises(RequestError, match=r"seed 0 is in .* already"):
-        Earlier.read(PUBLISHED, [1, 0])
+        Earlier.read(POCKET / "01_degradation", [1, 0])
 
 
 def test_nothing_to_add_to(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="nothing is there: leave out --seeds"):
+    with pytest.raises(RequestError, match="nothing is there: name all seeds in the preset"):
         Earlier.read(tmp_path, [1])
 
 
-def test_results_that_cannot_be_read(copy: Path) -> None:
-    (copy / "answers.parquet").write_bytes(b"half")
-    with pytest.raises(RequestError, match=r"cannot read .*leave out --seeds to make it again"):
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [("answers.parquet", b"half", "cannot read"), ("provenance.json", b"{}", "provenance.json lists no artefacts")],
+)
+def test_results_that_cannot_be_read(copy: Path, file: str, content: bytes, said: str) -> None:
+    (copy / file).write_bytes(content)
+    with pytest.raises(RequestError, match=f"{said}.*delete it and make all seeds again"):
         Earlier.read(copy, [1])
 
 
-def test_tables_are_gone_on_with(copy: Path) -> None:
-    earlier = Earlier.read(copy, [1])
-    curves = pd.read_parquet(copy / "curves.parquet")
-    both = earlier.with_its_own(curves.assign(seed=1), "curves")
-    assert both["seed"].tolist() == [0] * len(curves) + [1] * len(curves)
-    assert earlier.with_its_own(curves, "likelihoods") is curves  # none are published
+def test_items_without_answers(copy: Path) -> None:
+    answers = pd.read_parquet(copy / "answers.parquet")
+    answers[:-3].to_parquet(copy / "answers.parquet", index=False)
+    with pytest.raises(RequestError, match="no answer for 3 of the 1740 items"):
+        Earlier.read(copy, [1])
 
 
 def test_provenance_of_both(copy: Path) -> None:
@@ -89,11 +131,88 @@ def test_provenance_of_both(copy: Path) -> None:
     known, new = published["environments"][0], {"git": "another"}
     there = next(iter(published["artefacts"]))
     told = {
+        "command": "this",
         "artefacts": {"a": {"environment": 0}, "b": {"environment": 1}, there: {"environment": 0}},
         "environments": [new, known],
     }
     both = Earlier.read(copy, [1]).with_its_provenance(told)
+    assert (both["command"], both["added_to"]["command"]) == ("this", published["command"])
+    assert "artefacts" not in both["added_to"]
     assert both["environments"] == [*published["environments"], new]
     assert both["artefacts"]["a"] == {"environment": len(published["environments"])}
     assert both["artefacts"]["b"] == {"environment": 0}
     assert both["artefacts"][there] == published["artefacts"][there]
+
+
+def made_up(recipe: Recipe, published: Path, out: Path) -> None:
+    """An artefact as another seed might give it: the untrained student's answers in another order, say."""
+    items = pd.read_parquet(published / "items.parquet")
+    if isinstance(recipe, Scores):
+        rows = items[(items["task"] == recipe.task.name) & (items["arm"] == "untrained")]
+        columns = ["item", "level", "subject", "correct", "answered", "response_tokens", "truncated", "sample"]
+        rows[columns].assign(correct=False, response="none of it").to_parquet(out / "items.parquet", index=False)
+    elif isinstance(recipe, Completions):
+        said = "Of course, step by step" if recipe.teacher == "smollm2-135m" else "It is"
+        keys = [f"chat-{i}" for i in range(40)]
+        table = {"prompt_id": keys, "answer": [f"{said} {i}" for i in range(40)]}
+        pd.DataFrame(table).to_parquet(out / "completions.parquet", index=False)
+    elif isinstance(recipe, Likelihood):
+        keys = items.loc[items["task"] == "arithmetic", "item"].unique()[:3]
+        pd.DataFrame({"key": keys, "logprobs": [np.array([-1.0, -2.0])] * 3}).to_parquet(out / "tokens.parquet")
+    elif isinstance(recipe, Trained):
+        curves = pd.read_parquet(published / "curves.parquet")
+        curves[[name for name in curves if name not in (*ARM_KEYS, "seed")]][:2].to_parquet(out / "training.parquet")
+    else:
+        (out / "weights").write_text("none")
+
+
+@pytest.fixture
+def run_script(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command line of 01 with `copy` as what is published, and artefacts that are made up."""
+
+    def make(plan: Plan, settings: Settings, executor: Any) -> Report:
+        store = Store(settings.runs)
+        for recipe in [step.recipe for step in plan.missing]:
+            store.make(recipe, lambda out, _, one=recipe: made_up(one, copy, out), lambda: {"made": "up"})
+        return Report(made=[step.recipe.id for step in plan.missing])
+
+    def script(*arguments: str) -> int:
+        runs = copy.parents[1] / "runs"
+        with pytest.raises(SystemExit) as ended:
+            cli.main(experiment_of("01_degradation"), [*arguments, "--runs", str(runs)])
+        return int(ended.value.code or 0)
+
+    monkeypatch.setattr(cli, "run", make)
+    monkeypatch.setattr(cli, "RESULTS", copy.parents[1])
+    return script
+
+
+def test_a_seed_is_added(run_script: Callable[..., int], copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn", reason="style is measured with it")
+    before = {path.stem: pd.read_parquet(path) for path in copy.glob("*.parquet")}
+    (copy / "likelihoods.parquet").write_bytes((copy / "curves.parquet").read_bytes())  # of no use to 01, and kept
+    assert run_script("--seeds", "3", "--publish") == 0
+    printed = capsys.readouterr().out
+    assert f"published: {copy}" in printed and "\nsmollm2-135m.arithmetic100-" not in printed  # the untrained student
+    items = pd.read_parquet(copy / "items.parquet")
+    assert items.groupby("arm")["seed"].unique().map(sorted).to_dict() == {
+        **{arm: [0] for arm in ("untrained", "floor_echo", "floor_constant", "floor_shuffled")},
+        **{arm: [0, 3] for arm in ("on_model_sft", "off_model_sft", "off_model_dft")},
+    }
+    old = items[items["seed"] == 0].reset_index(drop=True)[list(before["items"].columns)]
+    pd.testing.assert_frame_equal(old, before["items"], check_dtype=False)
+    scores = pd.read_csv(copy / "scores.csv").set_index(["task", "arm"])
+    earlier = before["items"].groupby(["task", "arm"])["correct"].mean()
+    assert scores.loc[("arithmetic", "on_model_sft"), "accuracy"] == earlier["arithmetic", "on_model_sft"] / 2
+    assert scores.loc[("arithmetic", "on_model_sft"), "seeds"] == 2
+    style = pd.read_parquet(copy / "style.parquet")
+    assert set(style["seed"]) == {0, 3} and style.loc[style["seed"] == 3, "home_logprob"].dropna().eq(-1.5).all()
+    assert (copy / "likelihoods.parquet").is_file()
+    curves = pd.read_parquet(copy / "curves.parquet")
+    assert curves.groupby("seed").size().to_dict() == {0: len(before["curves"]), 3: 3 * 2}
+    told = json.loads((copy / "provenance.json").read_text())
+    assert told["seeds"] == [0, 3] and told["command"].endswith("--preset pocket --seeds 3")
+    assert run_script("--seeds", "3", "--publish") == 2
+    assert "seed 3 is in" in capsys.readouterr().err
+    assert run_script("--publish") == 2
+    assert "has seeds [3] too, which would be lost: name all seeds in the preset" in capsys.readouterr().err

@@ -64,8 +64,30 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 def test_the_benchmark_cuts_at_the_first_loop(benchmark: ModuleType) -> None:
     for text in _texts():
-        first = next((n for n in range(len(text) + 1) if loop(text[:n])), len(text))
+        first = next((n for n in range(len(text) + 1) if loop(text[:n])), None)
         assert benchmark.noticed(text) == first
+
+
+class Letters:
+    """A tokenizer whose tokens are letters."""
+
+    def decode(self, ids: tuple[int, ...]) -> str:
+        return "".join(map(chr, ids))
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("ab" * 20, None, ("ab" * 20, True, 8)),  # noticed after 32 of the 40 letters
+        ("ab" * 16 + "b" * 8, None, ("ab" * 20, False, 8)),  # it left the loop before the limit
+        ("ab" * 16, 40, ("ab" * 20, False, 0)),  # it ended by itself, right where the loop is noticed
+        ("abc", 40, ("abc", True, 0)),
+    ],
+)
+def test_the_benchmark_on_one_answer_by_hand(
+    benchmark: ModuleType, text: str, limit: int | None, expected: tuple[str, bool, int]
+) -> None:
+    assert benchmark.outcome([ord(letter) for letter in text], text, limit, Letters()) == expected
 
 
 def test_the_benchmark_on_published_answers(
@@ -74,7 +96,7 @@ def test_the_benchmark_on_published_answers(
     pytest.importorskip("lm_eval")
     assert benchmark.main([str(RESULTS / "pocket" / "01_degradation"), "--tokenizer", str(smollm2)]) == 0
     printed = capsys.readouterr().out
-    assert "720 answers, 62 end in a loop; not computed: 18 % of the tokens" in printed
+    assert "720 answers, 62 that loop; not computed: 18 % of the tokens" in printed
     assert "scored otherwise: 0" in printed
 
 

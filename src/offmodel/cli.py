@@ -12,7 +12,7 @@ from typing import Any
 
 from offmodel.cells import collect_arms, collect_readings, measurements, own_answers, requested_tasks, wanted
 from offmodel.collect import chats, collect
-from offmodel.earlier import Earlier
+from offmodel.earlier import Earlier, published_seeds
 from offmodel.engines.api import check_key
 from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError, RunError
@@ -97,6 +97,8 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     size = preset.of_script(experiment.name)
     published, new = RESULTS / preset.name / experiment.name, options.seeds or size.seeds
     earlier = Earlier.read(published, new) if options.publish and options.seeds else None
+    if options.publish and not earlier and (lost := sorted(set(published_seeds(published)) - set(new))):
+        raise RequestError(f"{published} has seeds {lost} too, which would be lost: name all seeds in the preset")
     seeds = [*earlier.seeds, *new] if earlier else new
     arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
     tasks = requested_tasks(preset, options.tasks or size.tasks, options.limit, settings.data, experiment.tasks)
@@ -105,11 +107,12 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     readings = collect_readings(experiment, preset, new, settings.data) if not options.only else []
     there = earlier.scores if earlier else {}
     to_make = wanted([cell for cell in cells if cell.scores.id not in there], readings)
-    if earlier:
-        earlier.check(cells)
-        # Style is measured against the chat answers of all seeds, which are not published.
-        to_make += chats(cells)
+    if earlier and earlier.style:
+        to_make += [*chats(cells), *own_answers(preset, seeds, settings.data)]
     plan = make_plan(to_make, store)
+    if earlier:
+        old = [cell for cell in cells if cell.arm.seed in earlier.seeds]
+        earlier.check(wanted(old, collect_readings(experiment, preset, earlier.seeds, settings.data)), plan)
     print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {new}\n")
     print(plan.describe(settings.device_batch), flush=True)
     if options.plan:
@@ -135,12 +138,21 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     if report.failed:
         return 1
     if options.publish:
-        published.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            if path.suffix in (".parquet", ".csv", ".json"):  # figures are drawn from these
-                shutil.copyfile(path, published / path.name)
+        _publish(folder, published)
         print(f"published: {published}")
     return 0
+
+
+def _publish(folder: Path, published: Path) -> None:
+    """Put results in the place of those that were published, whole or not at all."""
+    beside = published.with_name(f".{published.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for path in folder.iterdir():
+        if path.suffix in (".parquet", ".csv", ".json"):  # figures are drawn from these
+            shutil.copyfile(path, beside / path.name)
+    shutil.rmtree(published, ignore_errors=True)
+    beside.rename(published)
 
 
 def _settings(preset: Preset, options: argparse.Namespace) -> Settings:

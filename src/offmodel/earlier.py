@@ -1,7 +1,7 @@
-"""Published results to which other seeds are added, as if one run had made them all.
+"""Published results to which other seeds are added, so that the seeds of a study can be made on several machines.
 
-A study of several seeds may be made seed by seed, on several machines. What is published is not made again: its scores
-are taken from its tables, its trainings and readings too.
+Scores that are published are taken from there, and so are the trainings and readings of those seeds. What is not
+published but needed, answers of the untrained models to chat prompts against which style is measured, is made again.
 """
 
 import json
@@ -12,21 +12,33 @@ from typing import Any
 
 import pandas as pd
 
-from offmodel.cells import Measurement
 from offmodel.errors import RequestError
-from offmodel.results import ARM_KEYS, ITEM_NOTES, MEASURED, RUN_KEYS, parameters
+from offmodel.plan import Plan
+from offmodel.recipes import Recipe
+from offmodel.results import ITEM_NOTES, MEASURED, answered_items
 
 # What an answer is, whichever arm it is shown under: the columns of a scores artefact, and `home_logprob`.
 _ANSWER = ["item", "level", *MEASURED, "sample", *ITEM_NOTES, "response", "home_logprob"]
+_TABLES = ["likelihoods", "probabilities", "curves"]
+
+
+def published_seeds(folder: Path) -> list[int]:
+    """The seeds of the results in a folder of `data/results`, as they come there; none where nothing is published."""
+    path = folder / "items.parquet"
+    return pd.read_parquet(path, columns=["seed"])["seed"].unique().tolist() if path.is_file() else []
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """`scores` has the answers of each scores artefact, by its id, with the columns that `collect` reads from one."""
+    """`scores` has the answers of each scores artefact, by its id, with the columns that `collect` reads from one;
+    `tables` the further tables of the results by name; `style` tells whether style was measured."""
 
     folder: Path
     seeds: list[int]
     scores: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame]
+    style: bool
+    provenance: dict[str, Any]
 
     @classmethod
     def read(cls, folder: Path, more: Sequence[int]) -> "Earlier":
@@ -35,63 +47,70 @@ class Earlier:
         Raises:
             RequestError: nothing is there, it cannot be read, or it has one of those seeds.
         """
-        if not (folder / "items.parquet").is_file():
-            raise RequestError(
-                f"--publish with --seeds adds seeds to {folder}, and nothing is there: leave out --seeds"
-            )
         try:
-            items = _answers(folder)
-        except (OSError, ValueError, KeyError) as error:
-            raise RequestError(f"cannot read {folder} ({error}); leave out --seeds to make it again") from error
-        seeds = sorted({int(seed) for seed in items["seed"]})
-        for seed in more:
-            if seed in seeds:
+            seeds = published_seeds(folder)
+            if not seeds:
                 raise RequestError(
-                    f"seed {seed} is in {folder} already: leave it out, or all of --seeds to make it anew"
+                    f"--publish with --seeds adds seeds to {folder}, and nothing is there: name all seeds in the preset"
                 )
+            for seed in more:
+                if seed in seeds:
+                    raise RequestError(f"seed {seed} is in {folder} already: leave it out")
+            items = answered_items(folder)
+            style = folder / "style.parquet"
+            if style.is_file():
+                read = pd.read_parquet(style, columns=["scores_id", "sample", "item", "home_logprob"])
+                items = items.merge(read.drop_duplicates(), on=["scores_id", "sample", "item"], how="left")
+            tables = {name: folder / f"{name}.parquet" for name in _TABLES}
+            found = {name: pd.read_parquet(path) for name, path in tables.items() if path.is_file()}
+            provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+            if not {"artefacts", "environments"} <= set(provenance):
+                raise ValueError("provenance.json lists no artefacts")
+        except (OSError, ValueError) as error:
+            raise RequestError(f"cannot read {folder} ({error}); delete it and make all seeds again") from error
         kept = [name for name in _ANSWER if name in items]
         scores = {
             str(name): rows[kept].drop_duplicates(["item", "sample"], ignore_index=True)
             for name, rows in items.groupby("scores_id", sort=False)
         }
-        return cls(folder, seeds, scores)
+        return cls(folder, seeds, scores, found, style.is_file(), provenance)
 
-    def check(self, cells: Sequence[Measurement]) -> None:
-        """Raise RequestError where the cells of its seeds are not those that were published."""
-        for cell in cells:
-            if cell.arm.seed in self.seeds and cell.scores.id not in self.scores:
-                raise RequestError(
-                    f"{self.folder} has no {cell.scores.id}: it is of another preset, or of an earlier version of the "
-                    "task; leave out --seeds to make all seeds anew"
-                )
+    def check(self, own: Sequence[Recipe], plan: Plan) -> None:
+        """See that what is there is what a run of its seeds would make now, and is not made again.
+
+        Args:
+            own: the artefacts that results of its seeds are made of.
+            plan: that of the seeds to be added.
+
+        Raises:
+            RequestError: it is not, or a new seed needs published answers as such: a prefill begins with them.
+        """
+        made, wanted = set(self.provenance["artefacts"]), {recipe.id for recipe in own}
+        if strange := sorted((wanted - made) | (set(self.scores) - wanted)):
+            raise RequestError(
+                f"{self.folder} is of another preset, or of other versions of its tasks: {strange[0]} is in one alone; "
+                "name all seeds in the preset and make them together"
+            )
+        if again := [step.recipe.id for step in plan.missing if step.recipe.id in self.scores]:
+            raise RequestError(
+                f"the new seeds need {again[0]}, which is published and not in the run folder: name all seeds in the "
+                "preset and make them together"
+            )
 
     def with_its_own(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
         """The table of that name of the new seeds, behind what is published of it."""
-        path = self.folder / f"{name}.parquet"
-        return pd.concat([pd.read_parquet(path), table], ignore_index=True) if path.is_file() else table
+        return pd.concat([self.tables[name], table], ignore_index=True) if name in self.tables else table
 
     def with_its_provenance(self, told: dict[str, Any]) -> dict[str, Any]:
-        """`provenance.of_results` of the new seeds and of what is published."""
-        path = self.folder / "provenance.json"
-        published = json.loads(path.read_text(encoding="utf-8"))
-        environments = [*published["environments"]]
+        """Provenance of the new seeds, with the artefacts and environments of what is published; how that was made is
+        under `added_to`. An artefact that was made again is told of as it was published."""
+        environments = [*self.provenance["environments"]]
         numbers = []
         for environment in told["environments"]:
             if environment not in environments:
                 environments.append(environment)
             numbers.append(environments.index(environment))
         made = {name: {**one, "environment": numbers[one["environment"]]} for name, one in told["artefacts"].items()}
-        # What is published stands for its scores, also where this run made the same artefact again.
-        return {"artefacts": dict(sorted({**made, **published["artefacts"]}.items())), "environments": environments}
-
-
-def _answers(folder: Path) -> pd.DataFrame:
-    """The items of a folder of results with what was answered, and how likely the untrained student finds it."""
-    items, answers = (pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "answers"))
-    keys = [*ARM_KEYS, *parameters(items), *RUN_KEYS, "task", "item"]
-    joined = items.merge(answers, on=keys, how="left", validate="one_to_one")
-    if not (folder / "style.parquet").is_file():
-        return joined.assign(home_logprob=float("nan"))
-    read = pd.read_parquet(folder / "style.parquet")[["scores_id", "sample", "item", "home_logprob"]]
-    read = read.drop_duplicates(["scores_id", "sample", "item"])
-    return joined.merge(read, on=["scores_id", "sample", "item"], how="left", validate="many_to_one")
+        whole = {"artefacts": dict(sorted({**made, **self.provenance["artefacts"]}.items()))}
+        how = {name: value for name, value in self.provenance.items() if name not in ("artefacts", "environments")}
+        return {**told, "added_to": how, **whole, "environments": environments}

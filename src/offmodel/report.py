@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from offmodel.cells import Measurement, wanted
-from offmodel.collect import chat_answers, read_answers, token_probabilities, training_curves
+from offmodel.collect import chat_answers, chats, read_answers, token_probabilities, training_curves
 from offmodel.earlier import Earlier
 from offmodel.errors import RunError
 from offmodel.presets import Preset
@@ -64,13 +64,17 @@ def write_report(
         whole = earlier.with_its_own(table, name) if earlier else table
         if not whole.empty:
             whole.to_parquet(folder / f"{name}.parquet", index=False)
-    told = of_results(wanted(new, readings), store)
+    added = (
+        f" --seeds {','.join(str(seed) for seed in dict.fromkeys(cell.arm.seed for cell in new))}" if earlier else ""
+    )
     provenance = {
-        "command": f"python experiments/{experiment.name}.py --preset {preset.name}",
+        "command": f"python experiments/{experiment.name}.py --preset {preset.name}{added}",
         "preset": preset.model_dump(mode="json"),
         "seeds": sorted({int(seed) for seed in items["seed"]}),
-        **(earlier.with_its_provenance(told) if earlier else told),
+        **of_results([*wanted(new, readings), *chats(new)], store),
     }
+    if earlier:
+        provenance = earlier.with_its_provenance(provenance)
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     figures = draw(folder.parent, folder, only=experiment.figures)
     print(f"\n{print_scores(scores)}")
@@ -84,11 +88,11 @@ def write_report(
     print("\n".join(f"{shown[path.suffix]} {path}" for path in figures if path.suffix in shown))
 
 
-def _write_style(items: pd.DataFrame, chats: dict[str, pd.DataFrame], path: Path) -> None:
+def _write_style(items: pd.DataFrame, answers: dict[str, pd.DataFrame], path: Path) -> None:
     """Measure the style of all generated answers; a study too small for that has no style, and says so."""
     path.unlink(missing_ok=True)
     generated = items[(items["kind"] == "generate") & ~items["arm"].map(is_floor)]
     try:
-        style_table(generated, chats).to_parquet(path, index=False)
+        style_table(generated, answers).to_parquet(path, index=False)
     except RunError as reason:
         print(f"\nstyle not measured: {reason}")

@@ -122,6 +122,20 @@ def write_results(items: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return table
 
 
+def answered_items(folder: Path) -> pd.DataFrame:
+    """The items of a folder of results, each with what was answered (`response`).
+
+    Raises:
+        OSError, ValueError: a table is not there, cannot be read, or has other rows than the other.
+    """
+    items, answers = (pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "answers"))
+    keys = [*ARM_KEYS, *parameters(items), *RUN_KEYS, "task", "item"]
+    joined = items.merge(answers[[*keys, "response"]], on=keys, how="left", validate="one_to_one")
+    if (gaps := int(joined["response"].isna().sum())) > 0:
+        raise ValueError(f"answers.parquet has no answer for {gaps} of the {len(items)} items")
+    return joined
+
+
 def check_items(items: pd.DataFrame) -> None:
     """Raise RunError, in one line, for a table that does not keep the contract; see `score_table`."""
     missing = [name for name in ITEM_COLUMNS if name not in items.columns]

@@ -31,4 +31,6 @@ class Bench:
     def serve(self, model: Model) -> tuple[Engine, ChatFormat]:
         """The engine with this model in it."""
         self.details["engine"] = self.settings.engine
+        if self.settings.fill_loops:
+            self.details["fill_loops"] = True
         return self.loaded.engine(model)

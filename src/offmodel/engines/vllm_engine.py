@@ -14,6 +14,8 @@ from offmodel.engines.base import Generation, OnProgress, Stop
 from offmodel.engines.loops import LONGEST, SHORTEST, TIMES, filled, loop
 from offmodel.values import Decoding
 
+HALF = "\ufffd"  # how a tokenizer writes bytes that are no whole character
+
 
 def _configure_environment() -> None:
     # In-process scheduling is deterministic; with a separate engine core, batches depend on when requests arrive.
@@ -100,7 +102,11 @@ class VllmEngine:
             reason = "length" if out.finish_reason == "length" else "stop"
             return Generation(out.text, len(out.token_ids), reason, tuple(out.token_ids))
         ids = filled(out.token_ids, loop(out.token_ids), length)
-        text = self._llm.get_tokenizer().decode(ids, skip_special_tokens=True)
+        whole, computed = (
+            self._llm.get_tokenizer().decode(one, skip_special_tokens=True) for one in (ids, out.token_ids)
+        )
+        # What vLLM has decoded stays as it is; half a character at the end is left out, as it does.
+        text = out.text + whole[len(computed.rstrip(HALF)) :].rstrip(HALF)
         return Generation(text, len(ids), "length", ids, len(ids) - len(out.token_ids))
 
     def next_logprobs(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> list[list[float]]:
