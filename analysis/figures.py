@@ -261,13 +261,23 @@ def _who(table: pd.DataFrame) -> str:
     return ", ".join(who)
 
 
+def _seeds_said(table: pd.DataFrame) -> str:
+    """Over how many seeds a mean is, and of which tasks there are fewer."""
+    by_task = table.groupby("task_title", sort=False)["seeds"].max()
+    most = by_task.max()
+    if most == 1:
+        return "one seed"
+    fewer = [f"{title} {seeds}" for title, seeds in by_task.items() if seeds < most]
+    return f"mean of {most} seeds" + (f", of {', '.join(fewer)}" if fewer else "")
+
+
 def _f1_caption(table: pd.DataFrame) -> str:
     seeds = int(table["seeds"].max())
     teachers = table.loc[table["teacher"] != table["student"], "teacher"].nunique()
     named = " (named beside each arm)" if teachers > 1 else ""
     parts = [f"{_who(table)}{named}, before and after training on answers to chat prompts."]
     if seeds > 1:
-        parts += [f"Points: mean of {seeds} seeds (small ticks; untrained: one run);"]
+        parts += [f"Points: {_seeds_said(table)} (small ticks; untrained: one run);"]
         parts += ["bars: 95 % intervals over problems (Wilson)."]
     else:
         parts += ["Bars: 95 % Wilson intervals; one seed."]
@@ -283,12 +293,11 @@ def _f1_caption(table: pd.DataFrame) -> str:
 
 
 def _f2_caption(trained: pd.DataFrame, left_out: int) -> str:
-    seeds = int(trained["seeds"].max())
     first = trained.drop_duplicates(["task_title", "level"])
     counts = [f"{title} (n = {n})" for title, n in first.groupby("task_title", sort=False)["n"].sum().items()]
     return (
         f"{', '.join(counts)} by difficulty. {_who(trained)}; "
-        f"{f'mean of {seeds} seeds' if seeds > 1 else 'one seed'}. Change is paired by problem; "
+        f"{_seeds_said(trained)}. Change is paired by problem; "
         "bars: 95 % intervals (Bonett–Price). Grey: below an accuracy of zero."
         f"{f' Levels of fewer than {_FEWEST} problems ({left_out} in all) are left out.' if left_out else ''}"
     )

@@ -47,11 +47,11 @@ def copy(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", sorted(folder.name for folder in POCKET.iterdir()))
 def test_what_is_published_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     experiment, preset = experiment_of(name), load_preset("pocket")
-    earlier = Earlier.read(POCKET / name, [1])
+    earlier = Earlier.read(POCKET / name)
     assert earlier.seeds == [0]
     cells = cells_of(experiment, preset, [0, 1])
-    old = [cell for cell in cells if cell.arm.seed == 0]
-    earlier.check(wanted(old, collect_readings(experiment, preset, [0], None)), NOTHING)
+    earlier.check(cells, NOTHING)
+    assert all(map(earlier.has, [one.likelihood for one in collect_readings(experiment, preset, [0], None)]))
     # Neither the untrained student nor a floor is made again for another seed.
     rest = [cell for cell in cells if cell.scores.id not in earlier.scores]
     assert {cell.arm.seed for cell in rest} == {1}
@@ -67,7 +67,7 @@ def test_what_is_published_comes_back_as_it_was(name: str, tmp_path: Path) -> No
 
 
 def test_how_likely_answers_are_comes_back_too(tmp_path: Path) -> None:
-    earlier = Earlier.read(POCKET / "01_degradation", [1])
+    earlier = Earlier.read(POCKET / "01_degradation")
     keys = ["scores_id", "item"]
     experiment = experiment_of("01_degradation")
     items = collect(experiment, cells_of(experiment, load_preset("pocket"), [0]), Store(tmp_path), earlier.scores)
@@ -76,7 +76,7 @@ def test_how_likely_answers_are_comes_back_too(tmp_path: Path) -> None:
 
 
 def test_results_of_another_preset_are_not_added_to() -> None:
-    earlier, experiment = Earlier.read(POCKET / "01_degradation", [1]), experiment_of("01_degradation")
+    earlier, experiment = Earlier.read(POCKET / "01_degradation"), experiment_of("01_degradation")
     pocket = load_preset("pocket")
     other = [
         pocket.model_copy(update={"sft": pocket.sft.model_copy(update={"learning_rate": 5e-4})}),
@@ -85,28 +85,30 @@ def test_results_of_another_preset_are_not_added_to() -> None:
     ]
     for preset in other:
         with pytest.raises(RequestError, match=r"01_degradation is of another preset.*make them together"):
-            earlier.check(wanted(cells_of(experiment, preset, [0]), []), NOTHING)
+            earlier.check(cells_of(experiment, preset, [0]), NOTHING)
 
 
 def test_a_prefill_from_published_answers_is_refused(tmp_path: Path) -> None:
     # Made again they could be other answers than those that stand beside it.
     experiment, preset = experiment_of("07_prefill"), load_preset("pocket")
-    earlier = Earlier.read(POCKET / "07_prefill", [1])
+    earlier = Earlier.read(POCKET / "07_prefill")
     cells = cells_of(experiment, preset, [0, 1])
-    old = wanted([cell for cell in cells if cell.arm.seed == 0], [])
     plan = make_plan(wanted([cell for cell in cells if cell.scores.id not in earlier.scores], []), Store(tmp_path))
-    with pytest.raises(RequestError, match=r"the new seeds need smollm2-135m\..*which is published"):
-        earlier.check(old, plan)
-
-
-def test_a_seed_is_not_there_twice() -> None:
-    with pytest.raises(RequestError, match=r"seed 0 is in .* already"):
-        Earlier.read(POCKET / "01_degradation", [1, 0])
+    with pytest.raises(RequestError, match=r"what is to be added needs smollm2-135m\..*which is published"):
+        earlier.check(cells, plan)
 
 
 def test_nothing_to_add_to(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="nothing is there: name all seeds in the preset"):
-        Earlier.read(tmp_path, [1])
+        Earlier.read(tmp_path)
+
+
+def test_a_task_may_have_fewer_seeds(tmp_path: Path) -> None:
+    pocket = load_preset("pocket")
+    fewer = {**pocket.tasks, "knowledge": pocket.tasks["knowledge"].model_copy(update={"seeds": [0]})}
+    cells = cells_of(experiment_of("01_degradation"), pocket.model_copy(update={"tasks": fewer}), [0, 1])
+    seeds = {(cell.task.task.name, cell.arm.seed) for cell in cells}
+    assert seeds == {("instructions", 0), ("instructions", 1), ("knowledge", 0), ("arithmetic", 0), ("arithmetic", 1)}
 
 
 @pytest.mark.parametrize(
@@ -116,14 +118,14 @@ def test_nothing_to_add_to(tmp_path: Path) -> None:
 def test_results_that_cannot_be_read(copy: Path, file: str, content: bytes, said: str) -> None:
     (copy / file).write_bytes(content)
     with pytest.raises(RequestError, match=f"{said}.*delete it and make all seeds again"):
-        Earlier.read(copy, [1])
+        Earlier.read(copy)
 
 
 def test_items_without_answers(copy: Path) -> None:
     answers = pd.read_parquet(copy / "answers.parquet")
     answers[:-3].to_parquet(copy / "answers.parquet", index=False)
     with pytest.raises(RequestError, match="no answer for 3 of the 1740 items"):
-        Earlier.read(copy, [1])
+        Earlier.read(copy)
 
 
 def test_provenance_of_both(copy: Path) -> None:
@@ -135,7 +137,7 @@ def test_provenance_of_both(copy: Path) -> None:
         "artefacts": {"a": {"environment": 0}, "b": {"environment": 1}, there: {"environment": 0}},
         "environments": [new, known],
     }
-    both = Earlier.read(copy, [1]).with_its_provenance(told)
+    both = Earlier.read(copy).with_its_provenance(told)
     assert (both["command"], both["added_to"]["command"]) == ("this", published["command"])
     assert "artefacts" not in both["added_to"]
     assert both["environments"] == [*published["environments"], new]
@@ -212,7 +214,9 @@ def test_a_seed_is_added(run_script: Callable[..., int], copy: Path, capsys: pyt
     assert curves.groupby("seed").size().to_dict() == {0: len(before["curves"]), 3: 3 * 2}
     told = json.loads((copy / "provenance.json").read_text())
     assert told["seeds"] == [0, 3] and told["command"].endswith("--preset pocket --seeds 3")
-    assert run_script("--seeds", "3", "--publish") == 2
-    assert "seed 3 is in" in capsys.readouterr().err
+    assert run_script("--seeds", "3", "--publish") == 0
+    assert "all artefacts were there" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(pd.read_parquet(copy / "items.parquet"), items)
+    pd.testing.assert_frame_equal(pd.read_parquet(copy / "curves.parquet"), curves)
     assert run_script("--publish") == 2
     assert "has seeds [3] too, which would be lost: name all seeds in the preset" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def requested_tasks(
         n = min(asked, limit or asked)
         load_items(name, n, data_dir=data)  # a broken or missing file is found now, not after hours of training
         decoding = Decoding(temperature=0, max_tokens=size.max_tokens or card.max_tokens)
-        requests.append(TaskRequest(resolve_task(name, data), n, decoding))
+        requests.append(TaskRequest(resolve_task(name, data), n, decoding, tuple(size.seeds)))
     return requests
 
 
@@ -120,7 +120,7 @@ class Measurement:
 def measurements(
     arms: Sequence[Arm], tasks: Sequence[TaskRequest], reading: AnswersRead | None = None
 ) -> list[Measurement]:
-    """Every arm on every task, and the floors of those tasks whose answers are generated.
+    """Every arm on every task of its seed, and the floors of those tasks whose answers are generated.
 
     Raises:
         RequestError: answers to a task without generated answers are to be read.
@@ -132,6 +132,8 @@ def measurements(
     cells = []
     for arm in [*arms, *floors(arms)]:
         for request in tasks:
+            if request.seeds and arm.seed not in request.seeds:
+                continue
             # A rule has no log-probabilities; the floor of a choice is its chance level.
             if not isinstance(arm.model, Scripted) or card_of(request.task.name).kind == "generate":
                 scores = arm.asked.scores(request, arm.seed)

@@ -96,23 +96,24 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     settings = _settings(preset, options)
     size = preset.of_script(experiment.name)
     published, new = RESULTS / preset.name / experiment.name, options.seeds or size.seeds
-    earlier = Earlier.read(published, new) if options.publish and options.seeds else None
+    earlier = Earlier.read(published) if options.publish and options.seeds else None
     if options.publish and not earlier and (lost := sorted(set(published_seeds(published)) - set(new))):
         raise RequestError(f"{published} has seeds {lost} too, which would be lost: name all seeds in the preset")
-    seeds = [*earlier.seeds, *new] if earlier else new
+    seeds = list(dict.fromkeys([*earlier.seeds, *new])) if earlier else new
     arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
     tasks = requested_tasks(preset, options.tasks or size.tasks, options.limit, settings.data, experiment.tasks)
     cells = measurements(arms, tasks, preset.reading)
     store = Store(settings.runs)
-    readings = collect_readings(experiment, preset, new, settings.data) if not options.only else []
+    readings = collect_readings(experiment, preset, seeds, settings.data) if not options.only else []
     there = earlier.scores if earlier else {}
+    if earlier:
+        readings = [one for one in readings if one.seed not in earlier.seeds or not earlier.has(one.likelihood)]
     to_make = wanted([cell for cell in cells if cell.scores.id not in there], readings)
     if earlier and earlier.style:
         to_make += [*chats(cells), *own_answers(preset, seeds, settings.data)]
     plan = make_plan(to_make, store)
     if earlier:
-        old = [cell for cell in cells if cell.arm.seed in earlier.seeds]
-        earlier.check(wanted(old, collect_readings(experiment, preset, earlier.seeds, settings.data)), plan)
+        earlier.check(cells, plan)
     print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {new}\n")
     print(plan.describe(settings.device_batch), flush=True)
     if options.plan:

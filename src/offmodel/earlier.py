@@ -1,6 +1,6 @@
-"""Published results to which other seeds are added, so that the seeds of a study can be made on several machines.
+"""Published results that are added to, so that the seeds and tasks of a study can be made on several machines.
 
-Scores that are published are taken from there, and so are the trainings and readings of those seeds. What is not
+Scores that are published are taken from there, and so are the trainings and readings of their seeds. What is not
 published but needed, answers of the untrained models to chat prompts against which style is measured, is made again.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from offmodel.cells import Measurement
 from offmodel.errors import RequestError
 from offmodel.plan import Plan
 from offmodel.recipes import Recipe
@@ -41,11 +42,11 @@ class Earlier:
     provenance: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path, more: Sequence[int]) -> "Earlier":
-        """What is published in a folder of `data/results`, to which `more` seeds are to be added.
+    def read(cls, folder: Path) -> "Earlier":
+        """What is published in a folder of `data/results`.
 
         Raises:
-            RequestError: nothing is there, it cannot be read, or it has one of those seeds.
+            RequestError: nothing is there, or it cannot be read.
         """
         try:
             seeds = published_seeds(folder)
@@ -53,9 +54,6 @@ class Earlier:
                 raise RequestError(
                     f"--publish with --seeds adds seeds to {folder}, and nothing is there: name all seeds in the preset"
                 )
-            for seed in more:
-                if seed in seeds:
-                    raise RequestError(f"seed {seed} is in {folder} already: leave it out")
             items = answered_items(folder)
             style = folder / "style.parquet"
             if style.is_file():
@@ -75,26 +73,31 @@ class Earlier:
         }
         return cls(folder, seeds, scores, found, style.is_file(), provenance)
 
-    def check(self, own: Sequence[Recipe], plan: Plan) -> None:
-        """See that what is there is what a run of its seeds would make now, and is not made again.
+    def has(self, recipe: Recipe) -> bool:
+        """Whether the artefact went into what is published."""
+        return recipe.id in self.provenance["artefacts"]
+
+    def check(self, cells: Sequence[Measurement], plan: Plan) -> None:
+        """See that what is there belongs to the whole, and is not made again.
 
         Args:
-            own: the artefacts that results of its seeds are made of.
-            plan: that of the seeds to be added.
+            cells: of all seeds.
+            plan: of what is not published.
 
         Raises:
-            RequestError: it is not, or a new seed needs published answers as such: a prefill begins with them.
+            RequestError: it does not, or something new needs published answers as such: a prefill begins with them.
         """
-        made, wanted = set(self.provenance["artefacts"]), {recipe.id for recipe in own}
-        if strange := sorted((wanted - made) | (set(self.scores) - wanted)):
+        strange = sorted(set(self.scores) - {cell.scores.id for cell in cells})
+        unread = [one.id for cell in cells if cell.scores.id in self.scores and (one := cell.likelihood)]
+        if found := strange or [name for name in unread if name not in self.provenance["artefacts"]]:
             raise RequestError(
-                f"{self.folder} is of another preset, or of other versions of its tasks: {strange[0]} is in one alone; "
-                "name all seeds in the preset and make them together"
+                f"{self.folder} is of another preset, or of other versions of its tasks: {found[0]} is in one of them "
+                "alone; name all seeds in the preset and make them together"
             )
         if again := [step.recipe.id for step in plan.missing if step.recipe.id in self.scores]:
             raise RequestError(
-                f"the new seeds need {again[0]}, which is published and not in the run folder: name all seeds in the "
-                "preset and make them together"
+                f"what is to be added needs {again[0]}, which is published and not in the run folder; name all seeds "
+                "in the preset and make them together"
             )
 
     def with_its_own(self, table: pd.DataFrame, name: str) -> pd.DataFrame:

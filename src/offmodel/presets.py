@@ -31,10 +31,15 @@ class Chat(_Section):
 
 
 class TaskSize(_Section):
-    """How many problems of a task, and the limit of an answer in tokens; what is left out is the task's own default."""
+    """How many problems of a task, and the limit of an answer in tokens; what is left out is the task's own default.
+
+    `seeds` are those whose students are scored on it, all where none is named: a task at its floor shows nothing more
+    with more of them.
+    """
 
     n: int | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
+    seeds: list[Seed] = []
 
 
 class Objectives(_Section):

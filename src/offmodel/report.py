@@ -50,7 +50,8 @@ def write_report(
     from analysis.make_all import draw
     from analysis.tables import print_scores
 
-    new = [cell for cell in cells if not earlier or cell.arm.seed not in earlier.seeds]
+    new = [cell for cell in cells if not earlier or cell.scores.id not in earlier.scores]
+    trained = [cell for cell in new if not earlier or not earlier.has(cell.arm.model)]
     scored = items.drop(columns=["response", "home_logprob"])
     scores = write_results(scored, folder)
     items[[*_ANSWER, *parameters(scored)]].to_parquet(folder / "answers.parquet", index=False)
@@ -58,7 +59,7 @@ def write_report(
     tables = {
         "likelihoods": read_answers(experiment, readings, store),
         "probabilities": token_probabilities(experiment, readings, store),
-        "curves": training_curves(experiment, new, store),
+        "curves": training_curves(experiment, trained, store),
     }
     for name, table in tables.items():
         whole = earlier.with_its_own(table, name) if earlier else table

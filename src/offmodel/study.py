@@ -211,11 +211,12 @@ class Study:
 
 @dataclass(frozen=True)
 class TaskRequest:
-    """A task with its size in this study."""
+    """A task with its size in this study, and the seeds whose students are scored on it (none: all)."""
 
     task: Task
     n: int
     decoding: Decoding
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
