@@ -5,7 +5,8 @@
 
 Takes greedy answers that were computed to their end, cuts each where its loop would have been noticed, writes the rest
 out, and compares: tokens that need not have been computed, answers that come out otherwise, and how many of those are
-then scored otherwise. An answer that was filled when it was made is left out: of it, nothing else is known.
+then scored otherwise. Seeds of which an answer was filled when it was made are left out: how it would have gone on is
+not known, and the others alone are those that do not loop.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def compare(folder: Path, tokenizer: Any, data: Path | None) -> pd.DataFrame:
         raise RequestError(f"{folder} holds sampled answers; loops are filled in greedy ones alone")
     wanted = (items["kind"] == "generate") & ~items["arm"].map(is_floor)
     if "filled_tokens" in items:
-        wanted &= items["filled_tokens"].fillna(0) == 0
+        wanted &= items["filled_tokens"].fillna(0).groupby(items["seed"]).transform("max") == 0
     if not wanted.any():
         raise RequestError(f"{folder} holds no answers that were computed to their end")
     limits = items[items["truncated"].astype(bool)].groupby("task")["response_tokens"].max()
