@@ -113,7 +113,11 @@ def test_a_task_may_have_fewer_seeds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "content", "said"),
-    [("answers.parquet", b"half", "cannot read"), ("provenance.json", b"{}", "provenance.json lists no artefacts")],
+    [
+        ("items.parquet", b"half", "cannot read"),
+        ("answers.parquet", b"half", "cannot read"),
+        ("provenance.json", b"{}", "provenance.json lists no artefacts"),
+    ],
 )
 def test_results_that_cannot_be_read(copy: Path, file: str, content: bytes, said: str) -> None:
     (copy / file).write_bytes(content)
@@ -216,6 +220,7 @@ def test_a_seed_is_added(run_script: Callable[..., int], copy: Path, capsys: pyt
     assert told["seeds"] == [0, 3] and told["command"].endswith("--preset pocket --seeds 3")
     assert run_script("--seeds", "3", "--publish") == 0
     assert "all artefacts were there" in capsys.readouterr().out
+    assert json.loads((copy / "provenance.json").read_text()) == told  # nothing was added
     pd.testing.assert_frame_equal(pd.read_parquet(copy / "items.parquet"), items)
     pd.testing.assert_frame_equal(pd.read_parquet(copy / "curves.parquet"), curves)
     assert run_script("--publish") == 2

@@ -24,9 +24,20 @@ _TABLES = ["likelihoods", "probabilities", "curves"]
 
 
 def published_seeds(folder: Path) -> list[int]:
-    """The seeds of the results in a folder of `data/results`, as they come there; none where nothing is published."""
+    """The seeds of the results in a folder of `data/results`, as they come there; none where nothing is published.
+
+    Raises:
+        RequestError: what is there cannot be read.
+    """
     path = folder / "items.parquet"
-    return pd.read_parquet(path, columns=["seed"])["seed"].unique().tolist() if path.is_file() else []
+    try:
+        return pd.read_parquet(path, columns=["seed"])["seed"].unique().tolist() if path.is_file() else []
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: Exception) -> RequestError:
+    return RequestError(f"cannot read {folder} ({error}); delete it and make all seeds again")
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ class Earlier:
             if not {"artefacts", "environments"} <= set(provenance):
                 raise ValueError("provenance.json lists no artefacts")
         except (OSError, ValueError) as error:
-            raise RequestError(f"cannot read {folder} ({error}); delete it and make all seeds again") from error
+            raise _unreadable(folder, error) from error
         kept = [name for name in _ANSWER if name in items]
         scores = {
             str(name): rows[kept].drop_duplicates(["item", "sample"], ignore_index=True)

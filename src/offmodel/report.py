@@ -65,9 +65,8 @@ def write_report(
         whole = earlier.with_its_own(table, name) if earlier else table
         if not whole.empty:
             whole.to_parquet(folder / f"{name}.parquet", index=False)
-    added = (
-        f" --seeds {','.join(str(seed) for seed in dict.fromkeys(cell.arm.seed for cell in new))}" if earlier else ""
-    )
+    seeds = dict.fromkeys([*(cell.arm.seed for cell in new), *(reading.seed for reading in readings)])
+    added = f" --seeds {','.join(map(str, seeds))}" if earlier else ""
     provenance = {
         "command": f"python experiments/{experiment.name}.py --preset {preset.name}{added}",
         "preset": preset.model_dump(mode="json"),
@@ -75,7 +74,7 @@ def write_report(
         **of_results([*wanted(new, readings), *chats(new)], store),
     }
     if earlier:
-        provenance = earlier.with_its_provenance(provenance)
+        provenance = earlier.with_its_provenance(provenance) if seeds else earlier.provenance
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     figures = draw(folder.parent, folder, only=experiment.figures)
     print(f"\n{print_scores(scores)}")
