@@ -189,7 +189,7 @@ def run_script(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int
         return int(ended.value.code or 0)
 
     monkeypatch.setattr(cli, "run", make)
-    monkeypatch.setattr(cli, "RESULTS", copy.parents[1])
+    monkeypatch.setattr("offmodel.request.RESULTS", copy.parents[1])
     return script
 
 

@@ -8,25 +8,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from offmodel.cells import collect_arms, collect_readings, measurements, own_answers, requested_tasks, wanted
-from offmodel.collect import chats, collect
-from offmodel.earlier import Earlier, published_seeds
-from offmodel.engines.api import check_key
-from offmodel.engines.provider import ApiModel
+from offmodel.cells import own_answers
+from offmodel.collect import collect
 from offmodel.errors import RequestError, RunError
 from offmodel.executors import run_locally
-from offmodel.models import MODELS
-from offmodel.paths import RESULTS
-from offmodel.plan import make_plan
-from offmodel.presets import Preset, load_preset
-from offmodel.recipes import Completions
 from offmodel.report import write_report
+from offmodel.request import Request
 from offmodel.results import is_floor
 from offmodel.runner import run
-from offmodel.settings import Settings, choose_engine
-from offmodel.store import Store
 from offmodel.study import Experiment
 
 
@@ -86,61 +76,29 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
 
 def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     started = time.monotonic()
-    preset = load_preset(options.preset)
-    part = bool(options.only or options.tasks or options.limit)
-    if options.publish and part:
-        raise RequestError("--publish is for a whole preset: leave out --only, --tasks and --limit")
-    if options.publish and options.preset.endswith(".toml"):
-        raise RequestError(f"--publish is for a preset of experiments/presets: put {options.preset} there, and name it "
-                           f"--preset {Path(options.preset).stem}")  # fmt: skip
-    settings = _settings(preset, options)
-    size = preset.of_script(experiment.name)
-    published, new = RESULTS / preset.name / experiment.name, options.seeds or size.seeds
-    earlier = Earlier.read(published) if options.publish and options.seeds else None
-    if options.publish and not earlier and (lost := sorted(set(published_seeds(published)) - set(new))):
-        raise RequestError(f"{published} has seeds {lost} too, which would be lost: name all seeds in the preset")
-    seeds = list(dict.fromkeys([*earlier.seeds, *new])) if earlier else new
-    arms = collect_arms(experiment, preset, seeds, settings.data, options.only)
-    tasks = requested_tasks(preset, options.tasks or size.tasks, options.limit, settings.data, experiment.tasks)
-    cells = measurements(arms, tasks, preset.reading)
-    store = Store(settings.runs)
-    readings = collect_readings(experiment, preset, seeds, settings.data) if not options.only else []
-    there = earlier.scores if earlier else {}
-    if earlier:
-        readings = [one for one in readings if one.seed not in earlier.seeds or not earlier.has(one.likelihood)]
-    to_make = wanted([cell for cell in cells if cell.scores.id not in there], readings)
-    if earlier and earlier.style:
-        to_make += [*chats(cells), *own_answers(preset, seeds, settings.data)]
-    plan = make_plan(to_make, store)
-    if earlier:
-        earlier.check(cells, plan)
-    print(f"{experiment.name}: {experiment.question}\npreset {preset.name}: {preset.description}; seeds {new}\n")
+    asked = Request.of(experiment, options)
+    preset, settings, store, plan = asked.preset, asked.settings, asked.store, asked.plan
+    print(f"{experiment.name}: {experiment.question}")
+    print(f"preset {preset.name}: {preset.description}; seeds {asked.new_seeds}\n")
     print(plan.describe(settings.device_batch), flush=True)
     if options.plan:
         return 0
-    store.check_writable(plan.bytes)
-    for step in plan.missing:
-        if isinstance(step.recipe, Completions):
-            source = MODELS[step.recipe.model.student].source
-            if isinstance(source, ApiModel):
-                check_key(source)
+    asked.check_means()
     report = run(plan, settings, run_locally)
     if report.failed:
         print(f"\n{report.describe_failures()}", file=sys.stderr)
-    items = collect(experiment, cells, store, there)
-    # A part of a preset must not take the place of the whole.
-    part = part or bool(options.seeds and not earlier)
-    folder = store.root / "results" / (f"{preset.name}.part" if part else preset.name) / experiment.name
+    items = collect(experiment, asked.cells, store, asked.earlier.scores if asked.earlier else {})
+    folder = store.root / "results" / (preset.name if asked.complete else f"{preset.name}.part") / experiment.name
     if not items.empty and not items["arm"].map(is_floor).all():
-        own = own_answers(preset, seeds, settings.data)
-        write_report(experiment, preset, cells, readings, own, items, store, folder, earlier)
+        own = own_answers(preset, asked.seeds, settings.data)
+        write_report(experiment, preset, asked.cells, asked.readings, own, items, store, folder, asked.earlier)
     made = f"{len(report.made)} artefacts made" if report.made else "all artefacts were there, no model was loaded"
     print(f"\n{made} in {time.monotonic() - started:.0f} s; they are in {settings.runs}")
     if report.failed:
         return 1
-    if options.publish:
-        _publish(folder, published)
-        print(f"published: {published}")
+    if asked.published:
+        _publish(folder, asked.published)
+        print(f"published: {asked.published}")
     return 0
 
 
@@ -154,18 +112,6 @@ def _publish(folder: Path, published: Path) -> None:
             shutil.copyfile(path, beside / path.name)
     shutil.rmtree(published, ignore_errors=True)
     beside.rename(published)
-
-
-def _settings(preset: Preset, options: argparse.Namespace) -> Settings:
-    chosen: dict[str, Any] = {
-        **preset.run.model_dump(),
-        "engine": choose_engine(options.engine),
-        "own_models": preset.models,
-    }
-    for name in ("data", "models", "runs"):
-        if getattr(options, name) is not None:
-            chosen[name] = getattr(options, name).expanduser().resolve()
-    return Settings(**chosen)
 
 
 def _complain(error: Exception, code: int) -> int:
