@@ -18,6 +18,7 @@ from offmodel.values import Decoding, Framing
 
 pytest.importorskip("lm_eval")
 from offmodel.evaluation.answerers import EngineLM, ScriptedLM, shuffled
+from offmodel.evaluation.given_away import formulas, gives_away
 from offmodel.evaluation.harness import asked, evaluate, holds_answer
 from offmodel.evaluation.prefill import openings
 
@@ -135,8 +136,43 @@ def test_a_beginning_that_gives_the_answer_away_is_known() -> None:
     texts = dict.fromkeys(items, "Let us see")
     texts[items[0]] = f"That makes {right[items[0]]}"
     texts[items[1]] = r"It is \boxed{-999}, for"
+    texts[items[2]] = f"That makes {right[items[2]]}.\n\nThen add 1 to"
     held = holds_answer(scores, texts, None)
-    assert [item for item, gives in held.items() if gives] == items[:2]
+    assert [item for item, gives in held.items() if gives] == items[:3]
+
+
+@pytest.mark.parametrize(
+    ("text", "gives"),
+    [
+        ("4 * 7 = 28.\n\nSo, 4 *", True),
+        ("She has 1,028 and", False),
+        ("a half of 56, 56/2, is", True),  # the ratio
+        ("28,000 of them", False),
+        ("step 2: take 8", False),
+    ],
+)
+def test_a_number_gives_itself_away_anywhere(text: str, gives: bool) -> None:
+    assert gives_away("number", {"answer": "28"}, text) == gives
+
+
+@pytest.mark.parametrize(
+    ("text", "gives"),
+    [
+        (r"Then $x = \frac{1}{2}$, as we see: $2x = 1$ and", True),
+        (r"so that \[ y = 0.5", True),  # cut off within the formula
+        ("which is 0.5 of it", True),
+        (r"Let $x = \frac{1}{3}$. Then", False),
+        (r"We take 1 of 2, or \(x + 1", False),
+    ],
+)
+def test_a_formula_gives_itself_away_anywhere(text: str, gives: bool) -> None:
+    pytest.importorskip("math_verify", reason="formulas are compared by it")
+    assert gives_away("formula", {"answers": [r"\frac{1}{2}"], "tolerance": None}, text) == gives
+
+
+def test_parts_of_a_text_that_could_be_a_result() -> None:
+    assert formulas(r"1. Take \(a = 3b\), $$c$$ and 12,5.") == ["1", "a = 3b", "a", "3b", "c", "12,5"]
+    assert not gives_away("instructions", {}, "All in capitals")
 
 
 def test_one_answer_alone_has_no_other() -> None:

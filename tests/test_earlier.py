@@ -105,10 +105,15 @@ def test_nothing_to_add_to(tmp_path: Path) -> None:
 
 def test_a_task_may_have_fewer_seeds(tmp_path: Path) -> None:
     pocket = load_preset("pocket")
-    fewer = {**pocket.tasks, "knowledge": pocket.tasks["knowledge"].model_copy(update={"seeds": [0]})}
+    fewer = {**pocket.tasks, "arithmetic": pocket.tasks["arithmetic"].model_copy(update={"seeds": [1]})}
     cells = cells_of(experiment_of("01_degradation"), pocket.model_copy(update={"tasks": fewer}), [0, 1])
-    seeds = {(cell.task.task.name, cell.arm.seed) for cell in cells}
-    assert seeds == {("instructions", 0), ("instructions", 1), ("knowledge", 0), ("arithmetic", 0), ("arithmetic", 1)}
+    trained = {(cell.task.task.name, cell.arm.seed) for cell in cells if cell.arm.name == "on_model_sft"}
+    assert trained == {("instructions", 0), ("instructions", 1), ("knowledge", 0), ("knowledge", 1), ("arithmetic", 1)}
+    # The untrained student, scored once for all seeds, is there to compare with, and so is the floor.
+    others = {cell.arm.name for cell in cells if cell.task.task.name == "arithmetic" and cell.arm.seed == 0}
+    assert others == {"untrained", "floor_echo", "floor_constant", "floor_shuffled"}
+    no_seed_of_it = cells_of(experiment_of("01_degradation"), pocket.model_copy(update={"tasks": fewer}), [0])
+    assert "arithmetic" not in {cell.task.task.name for cell in no_seed_of_it}
 
 
 @pytest.mark.parametrize(
@@ -223,5 +228,8 @@ def test_a_seed_is_added(run_script: Callable[..., int], copy: Path, capsys: pyt
     assert json.loads((copy / "provenance.json").read_text()) == told  # nothing was added
     pd.testing.assert_frame_equal(pd.read_parquet(copy / "items.parquet"), items)
     pd.testing.assert_frame_equal(pd.read_parquet(copy / "curves.parquet"), curves)
+    (copy / "style.parquet").unlink()  # style is not measured of every study, and then nothing at all is to be made
+    assert run_script("--seeds", "3", "--publish") == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(copy / "items.parquet"), items)
     assert run_script("--publish") == 2
     assert "has seeds [3] too, which would be lost: name all seeds in the preset" in capsys.readouterr().err

@@ -139,6 +139,17 @@ def test_an_answer_ends_at_its_limit_or_at_a_stop_text(vllm, transformers, promp
         assert (stopped.text, stopped.finish_reason) == (whole[: whole.index(whole[4:8])], "stop")
 
 
+def test_a_stop_text_that_prompt_and_answer_make_together_stops_nothing(vllm, transformers, prompts, chat) -> None:
+    for engine in (vllm, transformers):
+        first = engine.generate(prompts[:1], [0], GREEDY, Stop(), silent)[0]
+        begun = [*prompts[0], *first.ids[:3]]
+        rest = engine.generate([begun], [0], GREEDY, Stop(), silent)[0]
+        border = chat.text(first.ids[2:3])[-2:] + rest.text[:2]
+        assert border not in rest.text
+        stopped = engine.generate([begun], [0], GREEDY, Stop(strings=(border,)), silent)[0]
+        assert (stopped.text, stopped.ids) == (rest.text, rest.ids), engine.name
+
+
 @pytest.mark.parametrize("name", ["vllm", "transformers"])
 def test_a_loop_is_written_out_as_it_would_have_been_computed(name, request, prompts, chat, monkeypatch) -> None:
     engine, whole = request.getfixturevalue(name), GREEDY.but(max_tokens=64)

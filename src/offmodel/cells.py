@@ -130,9 +130,12 @@ def measurements(
         if card_of(name).kind != "generate":
             raise RequestError(f"[reading] tasks: the answers to '{name}' are choices; name tasks with written answers")
     cells = []
+    of_all_seeds = {arm.seed for arm in arms}
     for arm in [*arms, *floors(arms)]:
         for request in tasks:
-            if request.seeds and arm.seed not in request.seeds:
+            # An untrained model stands under one seed for all (`collect_arms`), and is compared with those of any.
+            trained = not isinstance(arm.model, Base | Scripted)
+            if request.seeds and not ({arm.seed} if trained else of_all_seeds) & {*request.seeds}:
                 continue
             # A rule has no log-probabilities; the floor of a choice is its chance level.
             if not isinstance(arm.model, Scripted) or card_of(request.task.name).kind == "generate":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from offmodel.cells import Measurement
@@ -70,6 +71,8 @@ class Earlier:
             if style.is_file():
                 read = pd.read_parquet(style, columns=["scores_id", "sample", "item", "home_logprob"])
                 items = items.merge(read.drop_duplicates(), on=["scores_id", "sample", "item"], how="left")
+            else:
+                items["home_logprob"] = np.nan
             tables = {name: folder / f"{name}.parquet" for name in _TABLES}
             found = {name: pd.read_parquet(path) for name, path in tables.items() if path.is_file()}
             provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))

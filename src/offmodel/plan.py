@@ -72,7 +72,7 @@ class Plan:
 
     def describe(self, device_batch: int) -> str:
         """The plan as a table: one line an artefact, totals below; memory with so many examples in a training step."""
-        width = max(len(step.recipe.id) for step in self.steps)
+        width = max((len(step.recipe.id) for step in self.steps), default=0)
         lines = [f"{'artefact':<{width}}  state    about"]
         lines += [f"{s.recipe.id:<{width}}  {'done   ' if s.done else 'missing'}  {_cost(s)}" for s in self.steps]
         missing = self.missing

@@ -1,7 +1,7 @@
 """transformers' own `generate`: the same work as vLLM, several times slower, where vLLM is not installed."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +55,14 @@ class TransformersEngine:
         eos = self._model.generation_config.eos_token_id
         ends = {*stop.token_ids, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
         options: dict[str, Any] = {"do_sample": False}
-        if stop.strings:
-            options |= {"stop_strings": list(stop.strings), "tokenizer": self._tokenizer}
         fill = self._fill_loops and decoding.temperature == 0
         results: dict[int, Generation] = {}
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         for rows in (order[i : i + self._batch] for i in range(0, len(order), self._batch)):
             ids, mask = self._pad([prompts[i] for i in rows])
-            if fill:
-                options["stopping_criteria"] = [_loops(ids.shape[1])]
+            ended = [self._says(stop.strings)] if stop.strings else []
+            ended += [lambda answer: loop(answer) > 0] if fill else []
+            options["stopping_criteria"] = [_once(one, ids.shape[1]) for one in ended]
             if decoding.temperature > 0:
                 options["logits_processor"] = _sampling(decoding, [seeds[i] for i in rows])
             with torch.inference_mode():
@@ -106,6 +105,17 @@ class TransformersEngine:
         mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         return torch.tensor(ids, device=self._device), torch.tensor(mask, device=self._device)
 
+    def _says(self, strings: Sequence[str]) -> Callable[[list[int]], bool]:
+        """Whether an answer has just come to say one of the strings. Those that `generate` takes it finds across the
+        border of prompt and answer too, where a prompt's last line and an answer's first make one together."""
+        tail = max(map(len, strings)) + 8  # a token is a character or more, but for the parts of rare ones
+
+        def says(answer: list[int]) -> bool:
+            text = self._tokenizer.decode(answer[-tail:], skip_special_tokens=True)
+            return any(string in text for string in strings)
+
+        return says
+
     def _generation(self, new: list[int], ends: set[int], stop: Stop, fill_to: int | None) -> Generation:
         end = next((i for i, token in enumerate(new) if token in ends), None)
         kept = new if end is None else new[:end]
@@ -122,17 +132,16 @@ class TransformersEngine:
         return Generation(text, len(made), "length" if end is None else "stop", tuple(made))
 
 
-def _loops(prompt: int) -> Any:
-    """What ends a row once its answer, behind `prompt` tokens, ends in a loop."""
+def _once(ended: Callable[[list[int]], bool], prompt: int) -> Any:
+    """What ends a row once its answer, the ids behind `prompt` tokens, has come to its end."""
     import torch
     from transformers import StoppingCriteria
 
-    class Loops(StoppingCriteria):
+    class Once(StoppingCriteria):
         def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-            found = [loop(row) > 0 for row in input_ids[:, prompt:].tolist()]
-            return torch.tensor(found, device=input_ids.device)
+            return torch.tensor([ended(row) for row in input_ids[:, prompt:].tolist()], device=input_ids.device)
 
-    return Loops()
+    return Once()
 
 
 def _sampling(decoding: Decoding, seeds: list[int]) -> Any:

@@ -97,6 +97,13 @@ def last_number(text: str) -> Fraction | None:
     return _value(found[-1]) if found else None
 
 
+def numbers(text: str) -> set[Fraction]:
+    """Every number in a text, by value; of a ratio its two parts, and the ratio."""
+    text = _THOUSANDS.sub("", text[-MAX_CHARACTERS:])
+    found = [*map(_term_value, _terms(text)), *map(_value, _NUMBER.findall(text))]
+    return {value for value in found if value is not None}
+
+
 def _terms(text: str) -> list[re.Match[str]]:
     return [term for term in _TERM.finditer(text) if term["exponent"] is None]
 

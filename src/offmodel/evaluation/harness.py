@@ -17,6 +17,7 @@ from lm_eval.evaluator import evaluate as lm_eval
 from offmodel.data.chat import Message
 from offmodel.errors import RequestError, RunError
 from offmodel.evaluation.answers import stated
+from offmodel.evaluation.given_away import gives_away
 from offmodel.evaluation.registry import build_task, card_of, resolve_task
 from offmodel.recipes import Scores
 
@@ -112,8 +113,14 @@ def asked(scores: Scores, data: Path | None) -> dict[str, list[Message]]:
 
 
 def holds_answer(scores: Scores, texts: Mapping[str, str], data: Path | None) -> dict[str, bool]:
-    """By item, whether the beginning of an answer already has an answer: it states one, or is right as it stands."""
-    return {item: right or stated(texts[item]) is not None for item, right in judged(scores, texts, data).items()}
+    """By item, whether the beginning of an answer already has an answer: it states one, right or wrong, is right as it
+    stands, or has the right result anywhere in it. `Prefill.rule` counts the changes of this rule."""
+    scorer = card_of(scores.task.name).scorer
+    held = {}
+    for sample in _scored(scores, _RepeatingLM(texts), data):
+        text = texts[_id(sample)]
+        held[_id(sample)] = bool(sample["acc"]) or stated(text) is not None or gives_away(scorer, sample["doc"], text)
+    return held
 
 
 def judged(scores: Scores, texts: Mapping[str, str], data: Path | None) -> dict[str, bool]:

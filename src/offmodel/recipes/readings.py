@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 class Prefill(Value):
     """The beginnings that answers are given: the first `tokens` tokens of the answers in `source` to the same problems.
 
-    `of_another` gives each problem the beginning of another's answer: the style without the content.
+    `of_another` gives each problem the beginning of another's answer: the style without the content. `rule` is that by
+    which beginnings that hold an answer are known (`harness.holds_answer`).
     """
 
+    rule: Literal[2] = 2
     source: "Scores"
     tokens: int = Field(gt=0)
     of_another: bool = False
