@@ -133,6 +133,7 @@ def f2_by_level(results: Results) -> Figure:
 
 # Figure id: (experiment that it shows, function that draws it)
 FIGURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
+    "F0": ("00_learning_rate", f14_objectives),  # rates stand where objectives do
     "F1": ("01_degradation", f1_degradation),
     "F2": ("01_degradation", f2_by_level),
     "F6": ("01_degradation", lambda results: f6_style(results.style, results.scores)),
