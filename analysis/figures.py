@@ -286,7 +286,7 @@ def _f1_caption(table: pd.DataFrame) -> str:
     if table["floor"].notna().any():
         parts += ["Grey line: floor, the best of chance and of answers made by rule."]
     if table["at_floor"].any():
-        parts += ["Hollow: cannot be told from the floor."]
+        parts += ["Hollow: not above the floor."]
     if table["difference"].notna().any():
         parts += ["Δ: change from untrained in points, paired by problem; bold: p < 0.05",
                   f"({'sign-flip' if seeds > 1 else 'McNemar'} test, Holm-adjusted)."]  # fmt: skip

@@ -193,6 +193,6 @@ def _legend(table: pd.DataFrame) -> str:
     ]
     if table["at_floor"].any():
         parts.append(
-            f"{AT_FLOOR} cannot be told from the floor (95 % interval of the paired difference; chance: of the score)"
+            f"{AT_FLOOR} not above the floor (95 % interval of the paired difference; chance: of the score)"
         )
     return "; ".join(parts) + "."

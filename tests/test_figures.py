@@ -258,7 +258,7 @@ def test_the_printed_table_by_hand():
         r"~ off_model_sft \(big\)\s+30\.0 \[10\.8,  60\.3\]\s+0\.0\s+0\.0\s+10\s+-50\.0 \[.*\]\s+0\.125$", line
     )
     assert re.search(r"^  floor_echo \(floor\)\s+20\.0 ", text, re.MULTILINE)
-    assert f"{AT_FLOOR} cannot be told from the floor" in text.replace("\n", " ")
+    assert f"{AT_FLOOR} not above the floor" in text.replace("\n", " ")
 
 
 def test_the_printed_table_has_every_arm_and_fits(wide):

@@ -1,6 +1,9 @@
 """What the README names is there, and what it tells to run is accepted."""
 
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -50,3 +53,14 @@ def test_the_table_is_the_one_of_the_committed_results() -> None:
     lines = f"Arithmetic: {block}".replace("\n    ", "\n")
     assert len(lines.splitlines()) == 7
     assert lines in print_scores(load("pocket", "01_degradation").scores)
+
+
+def test_the_script_that_shows_how_to_extend_it_is_one(tmp_path: Path) -> None:
+    example = README.partition("`experiments/20_then_dft.py`, say:\n")[2].partition("\n  It prints")[0]
+    script = tmp_path / "20_then_dft.py"
+    script.write_text(textwrap.dedent(example).strip() + "\n", encoding="utf-8")
+    command = [sys.executable, str(script), "--plan", "--runs", str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    assert "20_then_dft: 20 · Does DFT on own answers" in done.stdout
+    assert "smollm2-135m.sft-gemma3-270m.dft-smollm2-135m" in done.stdout

@@ -34,7 +34,7 @@ SCORE_COLUMNS = [
     "lost", "gained",  # share of items right only before, only after
     "p", "p_holm",  # exact McNemar (several runs: sign-flip), and adjusted over the arms of one student and task
     "detectable",  # the smallest drop found with power 0.8: statistics.detectable_drop
-    "floor", "floor_arm", "at_floor",  # the best of chance and scripted answers; not told from it?
+    "floor", "floor_arm", "at_floor",  # the best of chance and scripted answers; not above it?
 ]  # fmt: skip
 UNTRAINED = "untrained"
 FLOOR_PREFIX = "floor_"
