@@ -56,7 +56,7 @@ def test_the_table_is_the_one_of_the_committed_results() -> None:
 
 
 def test_the_script_that_shows_how_to_extend_it_is_one(tmp_path: Path) -> None:
-    example = README.partition("`experiments/20_then_dft.py`, say:\n")[2].partition("\n  It prints")[0]
+    example = README.partition("`20_then_dft.py`, say:\n")[2].partition("\n  It prints")[0]
     script = tmp_path / "20_then_dft.py"
     script.write_text(textwrap.dedent(example).strip() + "\n", encoding="utf-8")
     command = [sys.executable, str(script), "--plan", "--runs", str(tmp_path / "runs")]
