@@ -1,8 +1,8 @@
 """00 · At which learning rate does off-model SFT learn, and at which does it only break?
 
 Learning rate decides how far a student moves, so a drop at one rate alone says little. The rates are those that sibling
-studies sweep; one teacher, the first of the preset. How much of the teacher is learned is read beside, as in 18: the NLL
-of its answers to held-out prompts. Run it before 01, and report it. Draws F0.
+studies sweep; one teacher, the first of the preset. How much of the teacher is learned is read beside, as in 18: the
+NLL of its answers to held-out prompts. Run it before 01, and report it. Draws F0.
 """
 
 from offmodel.cli import main
