@@ -16,6 +16,7 @@ from offmodel.data.chat import (
     in_context_digest,
     load_chat_format,
 )
+from offmodel.data.thoughts import from_harmony
 from offmodel.errors import RequestError
 
 # <|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n
@@ -142,3 +143,19 @@ def test_a_worked_example_without_an_answer_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no tokenizer"):
         load_chat_format(tmp_path, "template")
+
+
+def test_thoughts_between_control_tokens_become_plain_text(template: ChatFormat) -> None:
+    whole = (
+        "<|channel|>analysis<|message|>The user asks\nfor 2 + 2.<|end|><|start|>assistant"
+        "<|channel|>final<|message|>It is 4.<|return|>"
+    )
+    assert from_harmony(whole) == "<think>\nThe user asks\nfor 2 + 2.\n</think>\n\nIt is 4."
+    assert from_harmony("<|channel|>final<|message|>4") == "4"
+    assert from_harmony("<|channel|>analysis<|message|>The user as") == "<think>\nThe user as"
+    assert from_harmony("<|channel|>commentary to=f<|message|>a<|call|><|channel|>analysis<|message|>b<|end|>") == (
+        "<think>\na\n\nb"
+    )
+    assert from_harmony("no channel") == "no channel"
+    ids = [*template.answer_ids("4"), *template.end_ids]
+    assert (template.text(ids), template.text(ids, control=True)) == ("4", "4<|im_end|>")

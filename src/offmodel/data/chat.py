@@ -70,9 +70,9 @@ class ChatFormat(ABC):
         """The answer's own ids. Text that spells a control token stays text: answers are another model's words."""
         return self._tokenizer.encode(answer, add_special_tokens=False, split_special_tokens=True)
 
-    def text(self, ids: Sequence[int]) -> str:
-        """What ids say, control tokens left out."""
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+    def text(self, ids: Sequence[int], control: bool = False) -> str:
+        """What ids say, control tokens left out unless asked for."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=not control)
 
 
 class TemplateChat(ChatFormat):
