@@ -268,6 +268,6 @@ def _f8_caption(table: pd.DataFrame) -> str:
     parts = [f"{counts(table)}{who(table)}. The student goes on from the first tokens of another answer."]
     parts += [f"{_INTERVALS}; bands: untrained (black) and off-model SFT on all problems."]
     if table["left_out"].gt(0).any():
-        parts += ["Left out of a point: problems whose beginning states an answer. Ticks: untrained and off-model",
+        parts += ["Left out of a point: problems whose beginning holds an answer. Ticks: untrained and off-model",
                   "SFT on those problems that the line with the untrained student's beginnings has left."]  # fmt: skip
     return " ".join(parts)

@@ -39,7 +39,7 @@ def recovery_lines(table: pd.DataFrame, told_apart_by: Sequence[str]) -> str:
 
 def markdown_by_wording(items: pd.DataFrame, told_apart_by: Sequence[str]) -> str:
     """Right answers to `arithmetic` by how a problem is put: as a calculation ("Calculate 4 * 7."), or as a story that
-    hides it. A line for each arm; where answers were begun, without problems whose beginning states an answer."""
+    hides it. A line for each arm; where answers were begun, without problems whose beginning holds an answer."""
     own = items[(items["task"] == "arithmetic") & ~items["arm"].map(is_floor)]
     if "prefill_answers" in own:
         own = own[~own["prefill_answers"].eq(True)]

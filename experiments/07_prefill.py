@@ -3,7 +3,8 @@
 The trained student goes on from the first m tokens of the untrained student's answer to the same problem. Controls: the
 beginning of its own answer, of the teacher's, and of the untrained student's answer to *another* problem (its style
 without its content); and the reverse, the untrained student going on from the trained one's beginning. Problems whose
-beginning already states an answer, right or wrong, are counted and left out. Evidence 2 of the post. Draws F8.
+beginning already holds an answer (it states one, right or wrong, or has the right value anywhere in it) are counted and
+left out. Evidence 2 of the post. Draws F8.
 """
 
 from offmodel.cli import main

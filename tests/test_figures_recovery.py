@@ -187,7 +187,7 @@ def test_f8_has_a_line_for_each_beginning_and_says_what_is_left_out(drawn):
         for arm, column in [("untrained", "untrained"), ("off_model_sft", "off_model")]:
             (ticks,) = marked(ax, f"same-{arm}")
             assert list(ticks.get_ydata()) == pytest.approx(list(100 * fewer[column]))
-    assert "beginning states an answer" in caption(figure)
+    assert "beginning holds an answer" in caption(figure)
 
 
 def test_f8_without_anything_left_out_says_nothing_of_it():
