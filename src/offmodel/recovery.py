@@ -87,9 +87,9 @@ def prefill_table(items: pd.DataFrame) -> pd.DataFrame:
     """Given beginnings (script 07): a row for each pair and task, arm, opening (whose beginning) and its tokens.
 
     Columns: `PAIR_KEYS`, arm, opening, tokens, left_out, `RECOVERY_COLUMNS`. A problem is left out where the beginning
-    already holds an answer (`evaluation.harness.holds_answer`) under any seed; the arm and the two that it is compared with are scored on
-    the `n` others, the same for all three. The pair itself comes first, on all problems: untrained, and off_model_sft
-    with 0 tokens.
+    already holds an answer (`evaluation.harness.holds_answer`) under any seed; the arm and the two that it is compared
+    with are scored on the `n` others, the same for all three. The pair itself comes first, on all problems: untrained,
+    and off_model_sft with 0 tokens.
 
     Raises:
         RunError: as `pairs.pairs`.
