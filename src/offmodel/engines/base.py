@@ -81,7 +81,8 @@ def open_engine(
         name: `vllm` or `transformers`.
         folder: a checkpoint with safetensors weights.
         max_num_seqs: answers that are worked on at once.
-        context: prompt and answer together, in tokens, that room is made for; a model may have less.
+        context: prompt and answer together, in tokens, that vLLM makes room for; a model may have less. transformers
+            takes what comes.
         gpu_memory: the share of a GPU's memory that vLLM takes.
         fill_loops: write the rest of a greedy answer that ends in a loop instead of computing it.
     """

@@ -58,7 +58,7 @@ def convert(
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    # One file, however large: a weight swap in a running engine reads exactly this name.
+    # One file, however large: these models are small, and one file needs no index.
     model.save_pretrained(partial, max_shard_size="1TB")
     tokenizer.save_pretrained(partial)
     log(f"reading {folder.name} back")
