@@ -266,7 +266,9 @@ def test_a_run_killed_at_every_stage_resumes_to_the_same_result(finished, run_fo
     resumed, whole = results(runs, "smoke.part"), results(reference)
     assert {"untrained", "off_model_dft", "floor_shuffled"} <= set(resumed["arm"])
     same = whole[(whole["task"] == "arithmetic") & whole["arm"].isin(resumed["arm"])]
-    pd.testing.assert_frame_equal(resumed, same.reset_index(drop=True))
+    # A column that is empty in a part has another type in the whole.
+    same = same.reset_index(drop=True).dropna(axis="columns", how="all")
+    pd.testing.assert_frame_equal(resumed.dropna(axis="columns", how="all"), same)
 
 
 def test_a_damaged_artefact_is_remade(finished) -> None:
