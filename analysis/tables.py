@@ -192,7 +192,5 @@ def _legend(table: pd.DataFrame) -> str:
         "floor: the best of chance and of answers made by rule",
     ]
     if table["at_floor"].any():
-        parts.append(
-            f"{AT_FLOOR} not above the floor (95 % interval of the paired difference; chance: of the score)"
-        )
+        parts.append(f"{AT_FLOOR} not above the floor (95 % interval of the paired difference; chance: of the score)")
     return "; ".join(parts) + "."
