@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from offmodel.cells import own_answers
 from offmodel.collect import collect
 from offmodel.errors import RequestError, RunError
 from offmodel.executors import run_locally
@@ -90,8 +89,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     items = collect(experiment, asked.cells, store, asked.earlier.scores if asked.earlier else {})
     folder = store.root / "results" / (preset.name if asked.complete else f"{preset.name}.part") / experiment.name
     if not items.empty and not items["arm"].map(is_floor).all():
-        own = own_answers(preset, asked.seeds, settings.data)
-        write_report(experiment, preset, asked.cells, asked.readings, own, items, store, folder, asked.earlier)
+        write_report(experiment, preset, asked.cells, asked.readings, asked.own, items, store, folder, asked.earlier)
     made = f"{len(report.made)} artefacts made" if report.made else "all artefacts were there, no model was loaded"
     print(f"\n{made} in {time.monotonic() - started:.0f} s; they are in {settings.runs}")
     if report.failed:

@@ -75,7 +75,7 @@ def chat_answers(
 ) -> dict[str, pd.DataFrame]:
     """By teacher, what each untrained model, or a scrambler, answered to the chat prompts that arms were trained on.
 
-    `others` are looked for beside them: an experiment without an on-model arm knows its student's from another one.
+    `others` are looked for beside them: an experiment without an on-model arm has its student's there.
     Columns: those of `completions.parquet`. The answers of several seeds follow each other; the same answer to the same
     prompt, which is in a smaller set of prompts and in a larger, is there once.
     """
@@ -91,6 +91,13 @@ def chat_answers(
 def chats(cells: Sequence[Measurement]) -> list[Completions | Scrambled]:
     """What arms were trained on, by models that were not."""
     return list(dict.fromkeys(data for cell in cells for data in _learnt_from(cell.arm.model)))
+
+
+def has_style(cells: Sequence[Measurement]) -> bool:
+    """Whether there are written answers of arms that learned from another model, of which `style` says how foreign they
+    are."""
+    written = any(TASKS[cell.task.task.name].kind == "generate" for cell in cells)
+    return written and any(data.teacher != cell.arm.model.student for cell in cells for data in chats([cell]))
 
 
 def _learnt_from(model: Model) -> Iterator[Completions | Scrambled]:

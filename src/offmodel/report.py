@@ -40,8 +40,8 @@ def write_report(
 ) -> None:
     """Write results, provenance and figures into `folder`, print the table, and say where everything is.
 
-    `own` are the students' answers to the chat prompts, used for measures of style where they are there. `items` have
-    those of `earlier` among them; its other tables are gone on with.
+    `own` are the students' answers to the chat prompts, against which style is measured. `items` have those of
+    `earlier` among them; its other tables are gone on with.
 
     Raises:
         RunError: the items do not keep the results contract.
@@ -71,7 +71,7 @@ def write_report(
         "command": f"python experiments/{experiment.name}.py --preset {preset.name}{added}",
         "preset": preset.model_dump(mode="json"),
         "seeds": sorted({int(seed) for seed in items["seed"]}),
-        **of_results([*wanted(new, readings), *chats(new)], store),
+        **of_results([*wanted(new, readings), *chats(new), *own], store),
     }
     if earlier:
         provenance = earlier.with_its_provenance(provenance) if seeds else earlier.provenance

@@ -14,7 +14,7 @@ from offmodel.cells import (
     requested_tasks,
     wanted,
 )
-from offmodel.collect import chats
+from offmodel.collect import chats, has_style
 from offmodel.earlier import Earlier, published_seeds
 from offmodel.engines.api import check_key
 from offmodel.engines.provider import ApiModel
@@ -32,8 +32,9 @@ from offmodel.study import Experiment, Reading
 @dataclass(frozen=True)
 class Request:
     """`seeds` are all that the results will have, `new_seeds` those that this command asks for: they differ where it
-    adds to `earlier`. `published` is where the results are copied to, if they are; `complete` tells that they are of
-    the whole preset, of which a part must not take the place."""
+    adds to `earlier`. `own` are the students' answers to the chat prompts, against which style is measured; none where
+    it is not. `published` is where the results are copied to, if they are; `complete` tells that they are of the whole
+    preset, of which a part must not take the place."""
 
     preset: Preset
     settings: Settings
@@ -42,6 +43,7 @@ class Request:
     new_seeds: list[int]
     cells: list[Measurement]
     readings: list[Reading]
+    own: list[Completions]
     plan: Plan
     earlier: Earlier | None
     published: Path | None
@@ -76,8 +78,9 @@ class Request:
             readings = [one for one in readings if one.seed not in earlier.seeds or not earlier.has(one.likelihood)]
         there = earlier.scores if earlier else {}
         to_make = wanted([cell for cell in cells if cell.scores.id not in there], readings)
-        if earlier and earlier.style:
-            to_make += [*chats(cells), *own_answers(preset, seeds, settings.data)]
+        style = earlier.style if earlier else has_style(cells)
+        own = own_answers(preset, seeds, settings.data) if style else []
+        to_make += [*own, *(chats(cells) if earlier and style else [])]
         store = Store(settings.runs)
         plan = make_plan(to_make, store)
         if earlier:
@@ -90,6 +93,7 @@ class Request:
             new_seeds=new,
             cells=cells,
             readings=readings,
+            own=own,
             plan=plan,
             earlier=earlier,
             published=published if options.publish else None,
