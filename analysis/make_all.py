@@ -13,6 +13,7 @@ from analysis.figures_dft import markdown_t2
 from analysis.load import NothingToDrawError, Results, load
 from analysis.models_table import markdown_models
 from analysis.offline_table import markdown_t3
+from analysis.recovery_text import WAYS_BACK, markdown_t4
 from analysis.style import RC
 from offmodel.errors import RequestError, RunError
 from offmodel.paths import RESULTS
@@ -24,6 +25,8 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "T2": ("16_dft", markdown_t2),
     "T3": ("17_offline_rl", markdown_t3),
 }
+# Tables that go over several experiments of one preset, whichever are there: the function is given the folder of all.
+OVERVIEWS: dict[str, tuple[tuple[str, ...], Callable[[Path], str]]] = {"T4": (WAYS_BACK, markdown_t4)}
 
 
 def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = None) -> list[Path]:
@@ -31,28 +34,25 @@ def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = No
     return the files written.
 
     `results_folder` holds a folder for each experiment, as `data/results/<preset>` does. A figure is left out when its
-    experiment has no results there or they lack what it shows.
+    experiment has no results there or they lack what it shows; an overview shows what is there.
 
     Raises:
         RequestError: an id in `only` that is no figure.
         RunError: results do not keep the results contract.
     """
-    known: dict[str, tuple[str, Callable[[Results], Figure | str]]] = {**FIGURES, **TABLES}
+    known = [*FIGURES, *TABLES, *OVERVIEWS]
     for name in only or ():
         if name not in known:
             raise RequestError(f"there is no figure '{name}'; the figures are {', '.join(known)}")
     written: list[Path] = []
     loaded: dict[str, Results] = {}
     for name in known if only is None else only:
-        experiment, function = known[name]
-        if not (results_folder / experiment / "items.parquet").is_file():
-            continue
-        if experiment not in loaded:
-            loaded[experiment] = load(results_folder, experiment)
         try:
-            made = function(loaded[experiment])
+            made = _made(name, results_folder, loaded)
         except NothingToDrawError as reason:
             print(f"{name} not drawn: {reason}", file=sys.stderr)
+            continue
+        if made is None:
             continue
         out_folder.mkdir(parents=True, exist_ok=True)
         if isinstance(made, str):
@@ -61,6 +61,24 @@ def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = No
         else:
             written += save(made, out_folder / name)
     return written
+
+
+def _made(name: str, results_folder: Path, loaded: dict[str, Results]) -> Figure | str | None:
+    """One figure or table, None where there are no results; `loaded` keeps what was read for the next one."""
+
+    def there(experiment: str) -> bool:
+        return (results_folder / experiment / "items.parquet").is_file()
+
+    if name in OVERVIEWS:
+        experiments, overview = OVERVIEWS[name]
+        return overview(results_folder) if any(map(there, experiments)) else None
+    known: dict[str, tuple[str, Callable[[Results], Figure | str]]] = {**FIGURES, **TABLES}
+    experiment, function = known[name]
+    if not there(experiment):
+        return None
+    if experiment not in loaded:
+        loaded[experiment] = load(results_folder, experiment)
+    return function(loaded[experiment])
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

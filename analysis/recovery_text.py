@@ -1,25 +1,66 @@
-"""The tables of the interventions in words and Markdown, for a notebook."""
+"""The tables of the interventions in words and Markdown: T4, and what notebooks show."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from analysis.load import NothingToDrawError, Results, load
 from analysis.style import CONDITIONS
+from offmodel.best_of_n import best_of_n_table
+from offmodel.costs import cost_table
 from offmodel.evaluation.registry import load_items
+from offmodel.inoculation import inoculation_table
+from offmodel.recovery import prefill_table, repair_table
 from offmodel.results import is_floor
+from offmodel.rl_progress import rl_table
+
+# By the argument of `cost_table`: the experiment, and its table.
+_TABLES: dict[str, tuple[str, Callable[[Results], pd.DataFrame]]] = {
+    "repair": ("06_on_model_repair", lambda results: repair_table(results.items, results.curves)),
+    "prefill": ("07_prefill", lambda results: prefill_table(results.items)),
+    "inoculation": ("10_inoculation", lambda results: inoculation_table(results.items)),
+    "best_of_n": ("11_best_of_n", lambda results: best_of_n_table(results.items, results.answers)),
+    "rl": ("12_rl", lambda results: rl_table(results.items, results.scores, results.curves)),
+}
+WAYS_BACK = tuple(experiment for experiment, _ in _TABLES.values())
+_LEGEND = (
+    "recovered: share of what off-model SFT took that is back, 0 where it left the student, 1 where it was untrained, "
+    "with its 95 % interval over problems, undefined where no loss can be told; tokens: what it costs beyond asking "
+    "the damaged student once, of a training prompts and answers, and the kinds do not add up; best of n is compared "
+    "with one sampled answer of the untrained student, the others with its greedy one."
+)
+_HEAD = ["| intervention | setting | tokens | | accuracy % | recovered |", "|---|---|---:|---|---:|---:|"]
+
+
+def markdown_t4(folder: Path) -> str:
+    """All ways back of one preset on one axis, from the results that are in its folder, with the legend below.
+
+    Raises:
+        NothingToDrawError: no experiment there tries to bring anything back.
+    """
+    tables = {
+        name: table(load(folder, experiment))
+        for name, (experiment, table) in _TABLES.items()
+        if (folder / experiment / "items.parquet").is_file()
+    }
+    costs = cost_table(**tables)
+    if costs.empty:
+        raise NothingToDrawError("nothing was tried that brings a capability back")
+    return f"{markdown_costs(costs)}\n\n{_LEGEND}"
 
 
 def markdown_costs(costs: pd.DataFrame) -> str:
-    """A table for each student, teacher and task: the settings of each intervention, what each costs, and the share of
-    the loss that it brings back."""
+    """A table for each student, teacher and task: the settings of each intervention, what each costs, the accuracy with
+    it, and the share of the loss that it brings back."""
     texts = []
     for (student, after, title), rows in costs.groupby(["student", "after", "task_title"], sort=False):
-        lines = [f"**{title}**, {student} taught by {after}", "", "| intervention | setting | tokens | | recovered |",
-                 "|---|---|---:|---|---:|"]  # fmt: skip
+        lines = [f"**{title}**, {student} taught by {after}", "", *_HEAD]
         for row in rows.to_dict("records"):
             tokens = "" if pd.isna(row["cost_tokens"]) else f"{row['cost_tokens']:,.0f}"
-            cells = [_words(row["intervention"]), row["setting"], tokens, row["cost_kind"], _fraction(row, "")]
+            right = "" if pd.isna(row["accuracy"]) else f"{100 * row['accuracy']:.1f}"
+            cells = [_words(row["intervention"]), row["setting"], tokens, row["cost_kind"], right, _fraction(row, "")]
             lines.append(f"| {' | '.join(cells)} |")
         texts.append("\n".join(lines))
     return "\n\n".join(texts)

@@ -11,7 +11,7 @@ from offmodel.cli import main
 from offmodel.study import experiment
 
 
-@experiment(number=6, figures=["F7", "F7b"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
+@experiment(number=6, figures=["F7", "F7b", "T4"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
 def arms(study):
     for student, teacher in study.pairs:
         damaged = student.train(teacher.answer(study.chat, study.sampling), study.sft)

@@ -11,7 +11,7 @@ from offmodel.cli import main
 from offmodel.study import Asked, experiment
 
 
-@experiment(number=7, figures=["F8"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
+@experiment(number=7, figures=["F8", "T4"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
 def arms(study):
     for student, teacher in study.pairs:
         damaged = student.train(teacher.answer(study.chat, study.sampling), study.sft)

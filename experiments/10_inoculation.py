@@ -10,7 +10,7 @@ from offmodel.cli import main
 from offmodel.study import Asked, experiment
 
 
-@experiment(number=10, figures=["F9b"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
+@experiment(number=10, figures=["F9b", "T4"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
 def arms(study):
     for student, teacher in study.pairs:
         foreign = teacher.answer(study.chat, study.sampling)

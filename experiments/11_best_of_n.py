@@ -9,7 +9,7 @@ from offmodel.cli import main
 from offmodel.study import Asked, experiment
 
 
-@experiment(number=11, figures=["F10a"], tasks=["math500", "gsm8k", "arithmetic"])
+@experiment(number=11, figures=["F10a", "T4"], tasks=["math500", "gsm8k", "arithmetic"])
 def arms(study):
     def often(model):
         return Asked(model, samples=study.preset.best_of_n.samples, temperature=study.preset.best_of_n.temperature)

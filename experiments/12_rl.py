@@ -9,7 +9,7 @@ from offmodel.cli import main
 from offmodel.study import experiment
 
 
-@experiment(number=12, figures=["F10b"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
+@experiment(number=12, figures=["F10b", "T4"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
 def arms(study):
     for student, teacher in study.pairs:
         damaged = student.train(teacher.answer(study.chat, study.sampling), study.sft)

@@ -12,6 +12,7 @@ from fixture_recovery import (
     made_up_repairs,
     made_up_samples,
 )
+from test_rl_progress import by_hand as reinforced_by_hand
 
 from offmodel import statistics as st
 from offmodel.best_of_n import best_of_n_table, vote
@@ -20,6 +21,7 @@ from offmodel.errors import RunError
 from offmodel.inoculation import inoculation_table
 from offmodel.recovery import prefill_table, repair_table
 from offmodel.results import score_table
+from offmodel.rl_progress import rl_table
 
 PAIR = {"teacher": "big", "objective": "sft", "adapter": "lora"}
 
@@ -134,11 +136,13 @@ def test_all_interventions_stand_on_one_axis():
     made = Made(tasks=["gsm8k"], n=40)
     items, answers = made_up_samples(made, samples=4)
     repairs = made_up_repairs(made, [4, 16], [16])
+    reinforced, curves = reinforced_by_hand()
     tables = {
         "repair": repair_table(repairs, made_up_curves(repairs)),
         "prefill": prefill_table(made_up_prefills(made, [0, 16], [16])),
         "inoculation": inoculation_table(made_up_inoculations(made, ["style"])[0]),
         "best_of_n": best_of_n_table(items, answers),
+        "rl": rl_table(reinforced, score_table(reinforced), curves),
     }
     whole = cost_table(**tables)
     assert whole.columns.to_list() == COST_COLUMNS
@@ -154,6 +158,9 @@ def test_all_interventions_stand_on_one_axis():
     assert sampled["on_model_repair", "k = 16"] == 0 and pd.isna(sampled["prefill", "16 tokens of teacher"])
     length = tables["best_of_n"].loc[tables["best_of_n"]["arm"] == "off_model_sft", "response_tokens"].iloc[0]
     assert costs["pass@k", "k = 4"] == costs["majority vote", "k = 4"] == pytest.approx(3 * length)
+    # of RL what goes on from the damaged student alone
+    assert set(whole.loc[whole["intervention"] == "rl", "setting"]) == {"4 updates for right answers"}
+    assert (costs["rl", "4 updates for right answers"], sampled["rl", "4 updates for right answers"]) == (1020, 600)
     repaired = row_of(tables["repair"], arm="on_model_repair", k=16)
     row = row_of(whole, intervention="on_model_repair", setting="k = 16")
     assert row[["fraction", "low", "high"]].to_list() == pytest.approx(

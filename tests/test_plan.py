@@ -9,6 +9,7 @@ import pytest
 from conftest import SMOKE, run_study
 
 from offmodel.cells import collect_arms, measurements, requested_tasks
+from offmodel.collect import has_style
 from offmodel.errors import RequestError
 from offmodel.executors import Outcome
 from offmodel.paths import ROOT
@@ -18,7 +19,7 @@ from offmodel.recipes import Completions, Scripted, Trained
 from offmodel.runner import run
 from offmodel.settings import Settings
 from offmodel.store import Store
-from offmodel.study import Arm, Experiment
+from offmodel.study import Arm, Experiment, Study
 
 EXPERIMENT: Experiment = runpy.run_path(str(ROOT / "experiments" / "01_degradation.py"))["arms"]
 PRESET = load_preset("pocket")
@@ -126,6 +127,24 @@ def test_answers_are_read_by_the_untrained_student_after_they_were_given(tmp_pat
     steps = make_plan([recipe for cell in cells for recipe in cell.recipes], Store(tmp_path))
     (worker,) = [batch for batch in batches(steps) if ".reads-" in batch[0]]
     assert worker == batches(steps)[-1] and len(worker) == 4
+
+
+def test_style_is_measured_where_an_arm_learned_from_another_model() -> None:
+    written, choices = (requested_tasks(PRESET, [name], 8, None) for name in ("arithmetic", "knowledge"))
+    at_home = [arm for arm in arms([0]) if arm.name in ("untrained", "on_model_sft")]
+    assert has_style(measurements(arms([0]), written))
+    assert not has_style(measurements(arms([0]), choices))
+    assert not has_style(measurements(at_home, written))
+
+
+@pytest.mark.parametrize(("script", "planned"), [("10_inoculation.py", True), ("16_dft.py", False)])
+def test_the_students_own_answers_are_planned_where_style_is_measured(
+    script: str, planned: bool, tmp_path: Path
+) -> None:
+    study = Study(PRESET, 0)
+    own = study.students[0].answer(study.chat, study.sampling)  # no arm of 10 is trained on them
+    done = run_study("--plan", "--runs", str(tmp_path), script=script)
+    assert done.returncode == 0 and (own.id in done.stdout) == planned
 
 
 def test_choices_cannot_be_read() -> None:

@@ -1,13 +1,18 @@
 """The tables of the interventions in words, on small tables made by hand."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
+from fixture_recovery import Made, made_up_curves, made_up_repairs, made_up_samples
 
+from analysis.make_all import draw
 from analysis.recovery_text import markdown_by_wording, markdown_costs, recovery_lines
 from offmodel.costs import COST_COLUMNS, TRAINED
 from offmodel.evaluation.registry import load_items
+from offmodel.results import write_results
 
 
 def cost(**given: Any) -> dict[str, Any]:
@@ -17,13 +22,42 @@ def cost(**given: Any) -> dict[str, Any]:
 
 def test_a_setting_says_its_tokens_and_what_it_recovers():
     costs = pd.DataFrame([
-        cost(intervention="on_model_repair", cost_tokens=1234.4, fraction=0.5, low=0.25, high=1.0),
+        cost(intervention="on_model_repair", cost_tokens=1234.4, accuracy=0.125, fraction=0.5, low=0.25, high=1.0),
         cost(intervention="pass@k", cost_tokens=math.nan, fraction=math.nan, low=math.nan, high=math.nan),
     ])  # fmt: skip
     lines = markdown_costs(costs).splitlines()
     assert lines[0] == "**Sums**, small taught by big"
-    assert lines[4] == "| on-model repair | k = 4 | 1,234 | trained once | 0.50 [0.25, 1.00] |"
-    assert lines[5] == "| pass@k | k = 4 |  | trained once | undefined |"
+    assert lines[4] == "| on-model repair | k = 4 | 1,234 | trained once | 12.5 | 0.50 [0.25, 1.00] |"
+    assert lines[5] == "| pass@k | k = 4 |  | trained once |  | undefined |"
+
+
+def test_t4_puts_together_what_experiments_are_there(tmp_path: Path):
+    made = Made(tasks=["gsm8k"], n=40)
+    repairs, (drawn, answers) = made_up_repairs(made, [16], []), made_up_samples(made, samples=4)
+    for items, more in [(repairs, {"curves": made_up_curves(repairs)}), (drawn, {"answers": answers})]:
+        folder = tmp_path / items["experiment"].iloc[0]
+        write_results(items, folder)
+        for name, table in more.items():
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+    (path,) = draw(tmp_path, tmp_path / "figures", ["T4"])
+    rows = [line.split(" | ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+    assert path.name == "T4.md"
+    assert [row[0] for row in rows] == [
+        "| on-model repair",
+        "| on-policy distillation",
+        *["| pass@k"] * 2,
+        "| majority vote",
+    ]
+    own = repairs[repairs["arm"] == "on_model_repair"]["correct"].mean()
+    assert rows[0][1:5] == ["k = 16", "1,760", "trained once", f"{100 * own:.1f}"]
+
+
+def test_t4_of_a_study_that_brings_nothing_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert draw(tmp_path, tmp_path / "figures", ["T4"]) == []
+    repairs = made_up_repairs(Made(tasks=["gsm8k"], n=20), [16], [])
+    write_results(repairs[repairs["arm"].isin(["untrained", "off_model_sft"])], tmp_path / "06_on_model_repair")
+    assert draw(tmp_path, tmp_path / "figures", ["T4"]) == []
+    assert "T4 not drawn: nothing was tried" in capsys.readouterr().err
 
 
 def test_a_row_says_what_it_is_and_nothing_is_recovered_by_the_untrained():

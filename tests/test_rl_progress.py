@@ -35,7 +35,9 @@ def by_hand() -> tuple[pd.DataFrame, pd.DataFrame]:
     curves = [{"experiment": "12_rl", "student": "small", "arm": "off_model_sft", "step": 4, "loss": 1.0, "seed": 0}]
     for seed, earned in [(0, (0.1, 0.2, 0.3, 0.4)), (1, (0.3, 0.4, 0.5, 0.6))]:
         keys = rl | {"student": "small", "arm": "rl", "start": "off_model_sft", "seed": seed}
-        curves += [keys | {"step": step, "reward_of_step": reward} for step, reward in enumerate(earned, start=1)]
+        for step, reward in enumerate(earned, start=1):
+            counted = {"tokens": 100 * step + 10 * seed, "sampled_tokens": 60 * step}
+            curves.append(keys | {"step": step, "reward_of_step": reward} | counted)
     return tiny_items(rows), pd.DataFrame(curves)
 
 
@@ -61,8 +63,10 @@ def test_a_table_by_hand():
     assert damaged["change"] == pytest.approx(0.4) and damaged["change_low"] > 0
     assert damaged["fraction"] == pytest.approx((0.5 - 0.1) / (0.9 - 0.1)) and pd.isna(damaged["reason"])
     assert damaged["mean_reward"] == pytest.approx((0.4 + 0.6) / 2)
+    # 100 + 200 + 300 + 400 tokens with one seed, 40 more with the other
+    assert (damaged["training_tokens"], damaged["sampled_tokens"]) == (1020, 600)
     assert whole["change"] == pytest.approx(-0.1)
-    assert pd.isna(whole["fraction"]) and pd.isna(whole["mean_reward"])
+    assert pd.isna(whole["fraction"]) and whole[["mean_reward", "training_tokens"]].isna().all()
     assert table[["change", "fraction", "mean_reward"]].head(2).isna().all(axis=None)
 
 
@@ -76,10 +80,17 @@ def test_a_fraction_of_no_drop_has_its_reason():
     assert row["change"] == pytest.approx(-0.5) and row["reason"] == "there is no arm untrained to compare with"
 
 
+def test_without_rl_there_are_no_rows():
+    items, curves = by_hand()
+    before = items[items["arm"] != "rl"].drop(columns=["after", "start", "reward", "updates"])
+    assert rl_table(before, score_table(before), curves).empty
+
+
 def test_the_curve_is_the_mean_over_seeds():
     curve = reward_curves(by_hand()[1])
     assert list(curve["mean_reward"]) == pytest.approx([0.2, 0.3, 0.4, 0.5])
     assert list(curve["seeds"]) == [2] * 4
+    assert list(curve["training_tokens"]) == [105, 310, 615, 1020]
     assert reward_curves(None).empty and reward_curves(by_hand()[1].head(1)).empty
 
 

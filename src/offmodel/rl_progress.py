@@ -10,20 +10,22 @@ import numpy as np
 import pandas as pd
 
 from offmodel import statistics
-from offmodel.results import BOOTSTRAP_SEED, UNTRAINED, by_item, matching
+from offmodel.pairs import OFF_MODEL, PAIR_KEYS
+from offmodel.results import BOOTSTRAP_SEED, TASK_KEYS, UNTRAINED, by_item, matching
 from offmodel.style import style_effects
 
-OFF_MODEL, RL = "off_model_sft", "rl"
+RL = "rl"
 STARTS = [OFF_MODEL, UNTRAINED]
 _SCORES = ["accuracy", "low", "high", "n", "seeds"]  # as in the score table
 _CHANGE = ["change", "change_low", "change_high"]
 _FRACTION = ["fraction", "fraction_low", "fraction_high", "reason"]
 _SHIFT = ["shift", "shift_low", "shift_high"]
+_TOKENS = ["training_tokens", "sampled_tokens"]
 COLUMNS = [
-    "experiment", "student", "after", "task", "task_title", "arm", "start", "reward", "updates", *_SCORES, *_CHANGE,
-    *_FRACTION, "mean_reward", *_SHIFT,
+    *PAIR_KEYS, "arm", "start", "reward", "updates", *_SCORES, *_CHANGE, *_FRACTION, "mean_reward", *_TOKENS, *_SHIFT,
 ]  # fmt: skip
-CURVE_COLUMNS = ["experiment", "student", "after", "start", "reward", "step", "mean_reward", "seeds"]
+_CURVE_KEYS = ["experiment", "student", "after", "start", "reward", "step"]
+CURVE_COLUMNS = [*_CURVE_KEYS, "mean_reward", *_TOKENS, "seeds"]
 
 
 def rl_table(
@@ -37,6 +39,7 @@ def rl_table(
         fraction, reason: share of what off-model SFT took that is back (`statistics.recovery_fraction`), where that is
             the start; where it is undefined, the reason why.
         mean_reward: of the answers sampled at that update, over seeds; null where there is no curve.
+        training_tokens, sampled_tokens: of all updates so far, prompts and answers, and the answers alone; as above.
         shift: of style towards the teacher from untrained, on the task, in [−1, 1] (`style.style_effects`); null where
             no style was measured.
     """
@@ -44,8 +47,9 @@ def rl_table(
     curve = reward_curves(curves)
     shifts = style_effects(style) if style is not None and not style.empty else None
     reinforced = scores[scores["arm"] == RL]
-    for values, own in reinforced.groupby(["experiment", "student", "after", "task"], sort=False):
-        keys = dict(zip(["experiment", "student", "after", "task"], values, strict=True))
+    keys_of = ["experiment", "student", "after", "task"]
+    for values, own in reinforced.groupby(keys_of, sort=False) if len(reinforced) else ():
+        keys = dict(zip(keys_of, values, strict=True))
         same = {name: keys[name] for name in ("experiment", "student", "task")}
         chosen = {
             UNTRAINED: same | {"arm": UNTRAINED},
@@ -59,30 +63,36 @@ def rl_table(
         for _, score in own.sort_values(["start", "reward", "updates"], kind="stable").iterrows():
             wanted = keys | {"arm": RL} | {name: score[name] for name in ("start", "reward", "updates")}
             at = {name: wanted[name] for name in ("experiment", "student", "after", "start", "reward")}
-            step = matching(curve, at | {"step": score["updates"]})["mean_reward"]
-            row = wanted | _kept(score) | {"mean_reward": float(step.iloc[0]) if len(step) else np.nan}
+            step = matching(curve, at | {"step": score["updates"]})
+            row = wanted | _kept(score)
+            row |= {name: step[name].iloc[0] for name in ["mean_reward", *_TOKENS]} if len(step) else {}
             row |= _compared(by_item(matching(items, wanted)), correct, score["start"])
             rows.append(row | _shift(shifts, wanted | {"compared_with": keys["after"]}, RL))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    numbers = [*_CHANGE, *_FRACTION[:-1], "mean_reward", *_SHIFT]
+    numbers = [*_CHANGE, *_FRACTION[:-1], "mean_reward", *_TOKENS, *_SHIFT]
     return table.astype({"updates": int, **{name: float for name in numbers}})
 
 
 def reward_curves(curves: pd.DataFrame | None) -> pd.DataFrame:
-    """A row for each training and update, `step`: `mean_reward` of the answers sampled there, over `seeds` seeds.
+    """A row for each training and update, `step`: `mean_reward` of the answers sampled there, and the tokens of all
+    updates so far, means over `seeds` seeds.
 
-    Columns: `CURVE_COLUMNS`. No rows without trainings of the arm rl.
+    Columns: `CURVE_COLUMNS`. No rows without trainings of the arm rl; no tokens where they were not counted.
     """
     if curves is None or not (curves["arm"] == RL).any():
         return pd.DataFrame(columns=CURVE_COLUMNS)
     # The reward that an arm is named after has taken the name of what was earned.
-    keys = CURVE_COLUMNS[:-2]
-    grouped = curves[curves["arm"] == RL].groupby(keys, sort=False)
-    return grouped.agg(mean_reward=("reward_of_step", "mean"), seeds=("seed", "nunique")).reset_index()
+    columns = [*_CURVE_KEYS, "seed", "reward_of_step", "tokens", "sampled_tokens"]
+    own = curves.loc[curves["arm"] == RL].reindex(columns=columns)
+    so_far = own.groupby([*_CURVE_KEYS[:-1], "seed"])[["tokens", "sampled_tokens"]].cumsum()
+    own[_TOKENS] = so_far.astype(float)
+    grouped = own.groupby(_CURVE_KEYS, sort=False)
+    means = {name: (name, "mean") for name in _TOKENS}
+    return grouped.agg(mean_reward=("reward_of_step", "mean"), **means, seeds=("seed", "nunique")).reset_index()
 
 
 def _kept(score: pd.Series) -> dict[str, Any]:
-    return {name: score[name] for name in ["task_title", *_SCORES]}
+    return {name: score[name] for name in [*TASK_KEYS[1:], *_SCORES]}
 
 
 def _compared(scores: pd.DataFrame, starts: dict[str, pd.DataFrame], start: str) -> dict[str, Any]:
