@@ -142,6 +142,7 @@ def _gaps(ax: Axes, gaps: pd.DataFrame, places: dict[tuple[str, str, str], float
         y = places[row["student"], row["after"], row["framing"]] + (len(_CELLS) - 1) / 2
         ax.plot([row["nll_gap_low"], row["nll_gap_high"]], [y, y], color=BLACK, linewidth=0.8)
         ax.plot([row["nll_gap"]], [y], "o", color=BLACK, markersize=3.5, gid="gap")
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_title("training data", pad=4)
     ax.set_xlabel("NLL gap (nats a token)")
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.testing.compare import compare_images
 
 from analysis.figures import FIGURES
-from analysis.make_all import OUT, TABLES, draw
+from analysis.make_all import OUT, OVERVIEWS, TABLES, draw
 from analysis.models_table import markdown_models
 from offmodel.data import arithmetic
 from offmodel.evaluation.answers import last_number
@@ -72,8 +72,11 @@ def test_committed_figures_are_drawn_from_committed_results(folder: Path, tmp_pa
     drawn = {path.name: path for path in draw(folder, tmp_path)}
     committed = {path.name for path in (OUT / folder.name).iterdir()}
     assert drawn and set(drawn) == committed
-    assert {Path(name).stem for name in drawn} <= {*FIGURES, *TABLES}
+    assert {Path(name).stem for name in drawn} <= {*FIGURES, *TABLES, *OVERVIEWS}
     for name in drawn:
+        if name.endswith(".md"):
+            written, now = (path.read_text(encoding="utf-8") for path in (OUT / folder.name / name, drawn[name]))
+            assert written == now, "`make figures` writes it again"
         if name.endswith(".png"):
             difference = compare_images(str(OUT / folder.name / name), str(drawn[name]), tol=1)
             assert difference is None, f"{difference}; `make figures` draws it again"

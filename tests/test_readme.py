@@ -10,8 +10,9 @@ import pytest
 from conftest import SMOKE, run_study
 
 from analysis.load import load
+from analysis.recovery_text import markdown_t4
 from analysis.tables import print_scores
-from offmodel.paths import ROOT
+from offmodel.paths import RESULTS, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = [line.strip().partition("#")[0].strip() for line in README.splitlines() if line.startswith("    ")]
@@ -53,6 +54,12 @@ def test_the_table_is_the_one_of_the_committed_results() -> None:
     lines = f"Arithmetic: {block}".replace("\n    ", "\n")
     assert len(lines.splitlines()) == 7
     assert lines in print_scores(load("pocket", "01_degradation").scores)
+
+
+def test_what_brings_it_back_is_a_part_of_t4() -> None:
+    shown = README.partition("## What brings it back")[2].partition("\n\n    python")[0]
+    rows = [line for line in shown.splitlines() if line.startswith("|")]
+    assert len(rows) > 5 and set(rows) <= set(markdown_t4(RESULTS / "desk").splitlines())
 
 
 def test_the_script_that_shows_how_to_extend_it_is_one(tmp_path: Path) -> None:
