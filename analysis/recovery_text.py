@@ -27,9 +27,10 @@ _TABLES: dict[str, tuple[str, Callable[[Results], pd.DataFrame]]] = {
 WAYS_BACK = tuple(experiment for experiment, _ in _TABLES.values())
 _LEGEND = (
     "recovered: share of what off-model SFT took that is back, 0 where it left the student, 1 where it was untrained, "
-    "with its 95 % interval over problems, undefined where no loss can be told; tokens: what it costs beyond asking "
-    "the damaged student once, of a training prompts and answers, and the kinds do not add up; best of n is compared "
-    "with one sampled answer of the untrained student, the others with its greedy one."
+    "with its 95 % interval over problems, undefined where no loss is detectable; tokens: what it costs beyond asking "
+    "the damaged student once, of a training prompts and answers, and the kinds do not add up; prefill leaves out the "
+    "problems whose beginning already holds an answer, and compares on the others; best of n is compared with one "
+    "sampled answer of the untrained student, the others with its greedy one."
 )
 _HEAD = ["| intervention | setting | tokens | | accuracy % | recovered |", "|---|---|---:|---|---:|---:|"]
 

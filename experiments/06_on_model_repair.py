@@ -4,7 +4,7 @@ The trained student is trained once more, on k of the *untrained* student's answ
 mathematics. Beside it, as many prompts answered by the trained student itself, which is brought back token by token to
 what the untrained one finds likely there (on-policy distillation). Controls at the same k: the teacher's answers, those
 of a third model, and words in random order, so that neither more training nor anything foreign passes for a repair.
-Evidence 1 and Appendix 1a of the post. Draws F7.
+Evidence 1 and Appendix 1a of the post. Draws F7 and F7b, and writes T4, all ways back in one table.
 """
 
 from offmodel.cli import main

@@ -4,7 +4,7 @@ The trained student goes on from the first m tokens of the untrained student's a
 beginning of its own answer, of the teacher's, and of the untrained student's answer to *another* problem (its style
 without its content); and the reverse, the untrained student going on from the trained one's beginning. Problems whose
 beginning already holds an answer (it states one, right or wrong, or has the right value anywhere in it) are counted and
-left out. Evidence 2 of the post. Draws F8.
+left out. Evidence 2 of the post. Draws F8, and writes T4.
 """
 
 from offmodel.cli import main

@@ -3,7 +3,7 @@
 Each framing of `data/prompts/inoculation.toml` is put around the training prompts, and the student is then asked with
 and without it; the plain student is asked both ways too, which makes a 2×2 for each framing. How much likelier the
 untrained student finds the training data with the framing is thought to predict how well it protects, and is read
-beside. Evidence 5 of the post. Draws F9b.
+beside. Evidence 5 of the post. Draws F9b, and writes T4.
 """
 
 from offmodel.cli import main

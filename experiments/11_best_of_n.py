@@ -2,7 +2,7 @@
 
 Several answers of each problem are drawn at one temperature: pass@k for k up to their number, and the majority's vote.
 A capability that is only out of reach of the first try comes back with k; one that is gone does not. Appendix 1b of the
-post. Draws F10a.
+post. Draws F10a, and writes T4.
 """
 
 from offmodel.cli import main

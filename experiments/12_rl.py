@@ -2,7 +2,7 @@
 
 GRPO on problems with a checkable answer, from the off-model student and from the untrained one, scored on the way. The
 control rewards the form of an answer alone: if it helps as much, it was the form that had been lost. Appendix 1c of the
-post. Draws F10b.
+post. Draws F10b, and writes T4.
 """
 
 from offmodel.cli import main
