@@ -32,7 +32,7 @@ _LEGEND = (
     "problems whose beginning already holds an answer, and compares on the others; best of n is compared with one "
     "sampled answer of the untrained student, the others with its greedy one."
 )
-_HEAD = ["| intervention | setting | tokens | | accuracy % | recovered |", "|---|---|---:|---|---:|---:|"]
+_HEAD = ["| intervention | setting | tokens | paid | accuracy % | recovered |", "|---|---|---:|---|---:|---:|"]
 
 
 def markdown_t4(folder: Path) -> str:
