@@ -28,7 +28,7 @@ class Outcome:
 
 # glibc gives large blocks back to the system and takes them anew, page by page, at every step of a model: a sixth of the
 # time in which two cores answer. With these it keeps them; other C libraries do not look.
-_KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 
 Executor = Callable[[Sequence[Recipe], Settings], Outcome]
 
@@ -47,7 +47,7 @@ def run_locally(recipes: Sequence[Recipe], settings: Settings) -> Outcome:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**_KEEP_MEMORY, **os.environ, **_one_device(), PROGRESS_FD: str(screen), PARENT: str(os.getpid())},
+            env={**KEEP_MEMORY, **os.environ, **_one_device(), PROGRESS_FD: str(screen), PARENT: str(os.getpid())},
             pass_fds=[screen],
             start_new_session=True,
         )
