@@ -26,8 +26,8 @@ class Outcome:
     log: Path
 
 
-# glibc gives large blocks back to the system and takes them anew, page by page, at every step of a model: a sixth of the
-# time in which two cores answer. With these it keeps them; other C libraries do not look.
+# glibc gives large blocks back to the system and takes them anew, page by page, at every step of a model. With these a
+# worker keeps them (`benchmarks/generation.py` tells what that is worth); other C libraries do not look.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 
 Executor = Callable[[Sequence[Recipe], Settings], Outcome]
