@@ -2,7 +2,7 @@
 committed presets."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -25,8 +25,11 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "T2": ("16_dft", markdown_t2),
     "T3": ("17_offline_rl", markdown_t3),
 }
-# Tables that go over several experiments of one preset, whichever are there: the function is given the folder of all.
-OVERVIEWS: dict[str, tuple[tuple[str, ...], Callable[[Path], str]]] = {"T4": (WAYS_BACK, markdown_t4)}
+# Tables that go over several experiments of one preset, whichever are there: the function is given the folder of all,
+# and what has been read of it.
+OVERVIEWS: dict[str, tuple[tuple[str, ...], Callable[[Path, Mapping[str, Results]], str]]] = {
+    "T4": (WAYS_BACK, markdown_t4),
+}
 
 
 def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = None) -> list[Path]:
@@ -71,7 +74,7 @@ def _made(name: str, results_folder: Path, loaded: dict[str, Results]) -> Figure
 
     if name in OVERVIEWS:
         experiments, overview = OVERVIEWS[name]
-        return overview(results_folder) if any(map(there, experiments)) else None
+        return overview(results_folder, loaded) if any(map(there, experiments)) else None
     known: dict[str, tuple[str, Callable[[Results], Figure | str]]] = {**FIGURES, **TABLES}
     experiment, function = known[name]
     if not there(experiment):

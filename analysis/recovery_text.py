@@ -1,6 +1,6 @@
 """The tables of the interventions in words and Markdown: T4, and what notebooks show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,17 @@ _LEGEND = (
 _HEAD = ["| intervention | setting | tokens | paid | accuracy % | recovered |", "|---|---|---:|---|---:|---:|"]
 
 
-def markdown_t4(folder: Path) -> str:
+def markdown_t4(folder: Path, loaded: Mapping[str, Results] | None = None) -> str:
     """All ways back of one preset on one axis, from the results that are in its folder, with the legend below.
+
+    Those of experiments in `loaded` are not read, and scored, again.
 
     Raises:
         NothingToDrawError: no experiment there tries to bring anything back.
     """
+    known = loaded or {}
     tables = {
-        name: table(load(folder, experiment))
+        name: table(known[experiment] if experiment in known else load(folder, experiment))
         for name, (experiment, table) in _TABLES.items()
         if (folder / experiment / "items.parquet").is_file()
     }
