@@ -320,7 +320,8 @@ def test_results_are_loaded_and_drawn_from_their_folder(tmp_path):
     assert several.answers is not None and several.likelihoods is None
     assert one.answers is None and one.likelihoods is not None
     paths = draw(tmp_path / "preset", tmp_path / "out")
-    assert [path.name for path in paths] == ["F9b.pdf", "F9b.png", "F10a.pdf", "F10a.png"]
+    names = [path.name for path in paths]
+    assert names == ["F9b.pdf", "F9b.png", "F10a.pdf", "F10a.png", "T4.md"]
 
 
 def test_drawing_leaves_the_settings_of_the_caller_alone(drawn):

@@ -5,6 +5,7 @@ import os
 import runpy
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -231,7 +232,7 @@ A_PART = ["--only", "off_model_dft", "--tasks", "arithmetic"]
 
 
 def kill_when(runs: Path, pattern: str) -> None:
-    """Start a part of the study, kill it and its workers as soon as a file matches, and wait until they are gone."""
+    """Start a part of the study and kill it with its worker as soon as a file matches, as a power cut would."""
     study = subprocess.Popen(
         study_command("--preset", str(SMOKE), "--runs", str(runs), *A_PART),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
@@ -240,9 +241,31 @@ def kill_when(runs: Path, pattern: str) -> None:
     while not list(runs.glob(pattern)):
         assert study.poll() is None and time.monotonic() < deadline, f"ended before {pattern} was there"
         time.sleep(0.005)
-    os.kill(study.pid, signal.SIGKILL)
+    # A worker left alone ends within half a second, which is enough to finish the last answers of so small a part.
+    workers = [pid for task in Path(f"/proc/{study.pid}/task").glob("*/children") for pid in task.read_text().split()]
+    study.kill()
+    for pid in workers:
+        os.killpg(int(pid), signal.SIGKILL)
     study.wait()
-    time.sleep(3)  # workers look for their parent twice a second
+    assert workers, f"no worker was at work when {pattern} was there"
+
+
+def test_a_worker_ends_soon_after_its_study() -> None:
+    """A restarted study finds the locks of a killed one free."""
+    worker = "import time; from offmodel.worker import die_with_parent; die_with_parent(); print('up'); time.sleep(60)"
+    study = (
+        "import os, subprocess, sys, time; from offmodel.worker import PARENT\n"
+        "environment = {**os.environ, PARENT: str(os.getpid()), 'PYTHONUNBUFFERED': '1'}\n"
+        f"subprocess.Popen([sys.executable, '-c', {worker!r}], env=environment, start_new_session=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", study], stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"up\n"
+        killed.kill()
+        before = time.monotonic()
+        assert killed.stdout.read() == b""  # its end comes when the worker, which writes to it too, is gone
+    assert time.monotonic() - before < 20
 
 
 KILLED_DURING = {
