@@ -62,6 +62,7 @@ CONDITIONS = {
             ("off_model_dft_geometric", "DFT, geometric mean", PURPLE, "p"),
             ("off_model_iw_sft", "off-model iw-SFT", ORANGE, "v"),
             ("off_model_asft", "off-model ASFT", GREEN, "D"),
+            ("off_model_sft_kl", "off-model SFT + KL", VERMILION, "D"),
             ("off_model_flow", "off-model FLOW", SKY, "v"),
             ("off_model_stm", "off-model STM", SKY, "D"),
             ("off_model_clip", "off-model, least likely left out", GREEN, "v"),

@@ -1,4 +1,6 @@
-"""The same losses as others compute them, re-stated in plain torch from what they publish: none of them is installed.
+"""The same losses as others compute them, re-stated in plain torch from what they publish, so that nothing else of
+their trainers is timed. What is called TRL is TRL to 1.10; TRL 1.16 runs both of its losses through a fused head of its
+own, as here, and is not timed.
 
 What belongs to the model, the product with the head, is part of each, for that is where we differ. Logits become fp32
 when they leave the model, as under accelerate's mixed precision. Left out, to their advantage: what they log.
@@ -64,7 +66,7 @@ def plain(batch: Batch, objective: Objective) -> Tensor:
 
 
 def transformers_sft(batch: Batch, objective: Objective) -> Tensor:
-    """transformers' `ForCausalLMLoss`, which TRL (`loss_type="nll"`) and LLaMA-Factory run."""
+    """transformers' `ForCausalLMLoss`, which TRL (to 1.10, `loss_type="nll"`) and LLaMA-Factory run."""
     logits = (batch.hidden @ batch.head.T).float()
     following = F.pad(batch.labels, (0, 1), value=-100)[:, 1:]
     return F.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="sum") / len(batch.gold)
@@ -121,8 +123,8 @@ def llama_factory_eaft(batch: Batch, objective: Objective) -> Tensor:
 
 
 PEERS: Final[dict[str, dict[str, Loss]]] = {
-    "sft": {"TRL, LLaMA-Factory": transformers_sft},
-    "dft": {"TRL": trl_dft, "LLaMA-Factory": llama_factory_dft},
+    "sft": {"TRL ≤ 1.10, LLaMA-Factory": transformers_sft},
+    "dft": {"TRL ≤ 1.10": trl_dft, "LLaMA-Factory": llama_factory_dft},
     "asft": {"LLaMA-Factory": llama_factory_asft},
     "eaft": {"LLaMA-Factory": llama_factory_eaft},
 }

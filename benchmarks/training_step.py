@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if not _gate(batch, contenders, dtype):
         return 1
-    print(f"\n{'objective':14} {'contender':20} {'CPU s':>7} {'peak MB':>8}  {'x ours [95 %]':20} x our sft [95 %]")
+    print(f"\n{'objective':14} {'contender':26} {'CPU s':>7} {'peak MB':>8}  {'x ours [95 %]':20} x our sft [95 %]")
     for name, losses in contenders.items():
         _measure(batch, name, losses, options.blocks, options.warm_up)
     return 0
@@ -207,7 +207,7 @@ def _measure(batch: Batch, name: str, losses: dict[str, Loss], blocks: int, warm
         to_sft = ratio(times[:, index], times[:, 0]) if who == OURS else ""
         peak = peak_megabytes(work[index])
         cpu = np.median(times[:, index])
-        print(f"{name:14} {who:20} {cpu:7.3f} {peak:8.0f}  {against:20} {to_sft}".rstrip(), flush=True)
+        print(f"{name:14} {who:26} {cpu:7.3f} {peak:8.0f}  {against:20} {to_sft}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":

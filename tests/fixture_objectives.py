@@ -14,8 +14,8 @@ TASKS = {"gsm8k": ("GSM8K", 0.62, 0.36), "math500": ("MATH-500", 0.5, 0.3), "ife
 # arm: how much of SFT's loss it has, and how much of SFT's uptake
 OBJECTIVES = {
     "sft": (1.0, 1.0), "dft": (0.55, 0.45), "dft_sentence": (0.3, 0.12), "dft_geometric": (0.25, 0.18),
-    "iw_sft": (0.8, 0.72), "asft": (0.35, 0.4), "flow": (0.9, 0.85), "stm": (0.45, 0.55), "clip": (0.4, 0.7),
-    "eaft": (0.75, 0.6), "sed": (1.05, 0.95),
+    "iw_sft": (0.8, 0.72), "asft": (0.35, 0.4), "sft_kl": (0.5, 0.7), "flow": (0.9, 0.85), "stm": (0.45, 0.55),
+    "clip": (0.4, 0.7), "eaft": (0.75, 0.6), "sed": (1.05, 0.95),
 }  # fmt: skip
 MIXED = {0.1: (0.85, 0.97), 0.5: (0.4, 0.75)}
 UNREAD = {"experiment": "18_objectives", "learning_rate": None, "on_model_share": None}

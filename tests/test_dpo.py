@@ -193,6 +193,7 @@ def test_a_killed_run_resumes_to_the_same_bits(run: Run, tiny: Path, tmp_path: P
     [
         ({"device_batch": 3}, "no multiple of 3 pairs"),
         ({"pairs": []}, "no pair of answers"),
+        ({"pairs": PAIRS[:4], "settings": SMALL.but(warmup_ratio=0.1)}, "one step, whose learning rate is 0"),
     ],
 )
 def test_wrong_requests_are_one_line(run: Run, options: dict[str, Any], said: str) -> None:

@@ -40,6 +40,12 @@ def test_generated_tokens_are_read_as_they_are(smollm2: Path) -> None:
     assert generated.labels == [MASKED] * len(prompt) + letters
 
 
+def test_an_example_is_cut_as_a_training_cuts_it() -> None:
+    whole = Example([1, 2, 3, 4], [MASKED, MASKED, 3, 4])
+    assert whole.cut(3) == Example([1, 2, 3], [MASKED, MASKED, 3])
+    assert whole.cut(4) == whole.cut(9) == whole
+
+
 def test_no_checkpoint_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no checkpoint of a causal model"):
         Reader(tmp_path, torch.float32)

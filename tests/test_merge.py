@@ -10,8 +10,11 @@ from tiny_student import LORA, VOCABULARY, Run, adapter_of, random_examples
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from offmodel.errors import RunError
+from offmodel.loaded import may_be_empty
+from offmodel.recipes import Base, Solutions, Trained
 from offmodel.training.merge import merge
 from offmodel.training.sft import StudentTrainer
+from offmodel.values import Prompts
 
 
 def test_a_merged_student_answers_like_its_adapter(tiny: Path, run: Run, tmp_path: Path) -> None:
@@ -96,3 +99,14 @@ def test_an_adapter_of_another_model_is_refused(tiny: Path, run: Run, tmp_path: 
     save_file(deeper, adapter / "adapter_model.safetensors")
     with pytest.raises(RunError, match=r"layers\.7.*another model"):
         merge(tiny, adapter, tmp_path / "merged")
+
+
+def test_only_a_training_that_may_learn_nothing_may_leave_the_start_as_it_was() -> None:
+    start = Base(alias="small", weights="hub:small", chat="template")
+    data = Solutions(problems=Prompts(source="arithmetic_train", revision="sha256:3", n=8))
+
+    def trained(objective: str) -> Trained:
+        return start.train(data, LORA.but(objective=objective))
+
+    assert may_be_empty(trained("dft_sentence"))  # a product of a thousand probabilities is 0 in fp32
+    assert not may_be_empty(trained("sft")) and not may_be_empty(trained("dft"))

@@ -1,10 +1,14 @@
 """The weights that objectives put on tokens, against numbers worked by hand."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
+from tiny_student import random_examples
 from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from offmodel import objective_names
 from offmodel.training import objectives
@@ -22,6 +26,7 @@ from offmodel.training.objectives import (
     objective,
     sed,
     sft,
+    sft_kl,
     stm,
 )
 from offmodel.training.terms import INPUTS
@@ -60,6 +65,12 @@ def test_dft_gradient_is_that_of_minus_the_probability() -> None:
 def test_asft_is_dft_and_a_share_of_the_kl() -> None:
     terms = asft(P, kl=0.05)
     assert terms.weight.tolist() == dft(P).tolist()
+    assert (terms.extra, terms.kl) == (None, 0.05)
+
+
+def test_sft_with_a_kl_is_sft_and_a_share_of_the_kl() -> None:
+    terms = sft_kl(P, kl=0.05)
+    assert terms.weight.tolist() == [1, 1, 1, 1, 1]
     assert (terms.extra, terms.kl) == (None, 0.05)
 
 
@@ -156,6 +167,7 @@ def test_clip_leaves_out_the_least_likely_share_rounded_down() -> None:
     assert clip(reference, fraction=0.1).tolist() == [1, 0, 1, 1, 1, 1, 1, 1, 1, 1]
     assert clip(reference, fraction=0.29).tolist() == [1, 0, 1, 1, 0, 1, 1, 1, 1, 1]  # of two alike, the first
     assert clip(reference, fraction=0.05).tolist() == [1] * 10
+    assert clip(-torch.arange(100.0), fraction=0.29).sum() == 71  # 0.29 * 100 is 28.999… in floating point
 
 
 # The family
@@ -177,7 +189,7 @@ def test_objectives_keep_shape_take_no_tokens_and_say_where_they_come_from(name:
         assert terms.weight.shape == (n,)
         assert bool(terms.kl) == chosen.compares
         assert not terms.weight.requires_grad
-    assert name in ("sft", "clip") or "arXiv 2" in (OBJECTIVES[name].__doc__ or "")
+    assert name in ("sft", "sft_kl", "clip") or "arXiv 2" in (OBJECTIVES[name].__doc__ or "")
 
 
 def test_what_each_looks_at() -> None:
@@ -190,21 +202,40 @@ def test_what_each_looks_at() -> None:
         "dft_geometric": ["sees_examples"],
         "iw_sft": ["sees_examples", "needs_reference"],
         "asft": ["compares"],
+        "sft_kl": ["compares"],
         "flow": ["fixed", "needs_reference"],
         "stm": ["fixed", "needs_reference"],
         "clip": ["fixed", "needs_reference"],
     }
 
 
-# DFT as others write it
+# DFT as others compute it
 
 
-def _trl(logits: Tensor, labels: Tensor, num_items_in_batch: int) -> Tensor:
-    """`loss_type="dft"` of TRL (trl/trainer/sft_trainer.py, `dft_loss`), re-stated: labels `(batch, length)`."""
-    following = torch.nn.functional.pad(labels, (0, 1), value=-100)[..., 1:]
-    learned = following != -100
-    logp = logits.log_softmax(-1).gather(-1, following.where(learned, 0)[..., None]).squeeze(-1)
-    return ((-logp.exp().detach() * logp) * learned).sum() / num_items_in_batch
+@pytest.mark.parametrize("loss_type", ["nll", "dft"])
+def test_sft_and_dft_are_those_of_the_installed_trl(loss_type: str, tiny: Path, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl", reason="needs the extra `rl`")
+    examples = [{"input_ids": one.input_ids, "labels": one.labels} for one in random_examples(6)]
+    trainer = trl.SFTTrainer(
+        AutoModelForCausalLM.from_pretrained(tiny),
+        trl.SFTConfig(str(tmp_path), loss_type=loss_type, use_cpu=True, bf16=False, report_to=[], max_length=None),
+        train_dataset=Dataset.from_list(examples),
+        processing_class=AutoTokenizer.from_pretrained(tiny, pad_token="0", eos_token="0"),
+    )
+    model, batch = trainer.model, trainer.data_collator(examples)
+    learned = batch["labels"][:, 1:] != -100
+    n = learned.sum()
+
+    hidden = model.model(batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    labels = batch["labels"][:, 1:][learned]
+    chosen = objective({"nll": "sft", "dft": "dft"}[loss_type])
+    ours = token_losses(hidden[:, :-1][learned], model.lm_head.weight, labels, chosen, chunk=4).loss / n
+    theirs = trainer.compute_loss(model, {**batch}, num_items_in_batch=n)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    weights = dict(model.named_parameters())
+    for name in ("model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"):
+        by_ours, by_theirs = (torch.autograd.grad(one, weights[name], retain_graph=True)[0] for one in (ours, theirs))
+        torch.testing.assert_close(by_ours, by_theirs, rtol=1e-4, atol=1e-6)
 
 
 def _paper(logits: Tensor, labels: Tensor) -> Tensor:
@@ -217,7 +248,7 @@ def _paper(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_dft_is_that_of_trl_and_of_the_paper(seed: int) -> None:
+def test_dft_is_the_one_line_of_the_paper(seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     hidden = (2 * torch.randn(3, 9, 8, generator=draw)).requires_grad_()
     head = torch.randn(50, 8, generator=draw)
@@ -229,7 +260,7 @@ def test_dft_is_that_of_trl_and_of_the_paper(seed: int) -> None:
     ours = token_losses(hidden[:, :-1][learned], head, labels[:, 1:][learned], objective("dft"), chunk=4).loss / n
     logits = hidden @ head.T
     (by_ours,) = torch.autograd.grad(ours, hidden)
-    for theirs in (_trl(logits, labels, n), _paper(logits, labels)):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
-        (by_theirs,) = torch.autograd.grad(theirs, hidden, retain_graph=True)
-        torch.testing.assert_close(by_ours, by_theirs, rtol=1e-5, atol=1e-6)
+    theirs = _paper(logits, labels)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    (by_theirs,) = torch.autograd.grad(theirs, hidden)
+    torch.testing.assert_close(by_ours, by_theirs, rtol=1e-5, atol=1e-6)

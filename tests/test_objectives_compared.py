@@ -152,14 +152,14 @@ def test_f14_draws_each_row_with_both_intervals_and_says_how_many(plain):
         look = looks.condition(str(line.get_gid()).removeprefix("point-"))
         assert (line.get_color(), line.get_marker()) == (look.colour, look.marker)
     assert len(drawn(figure, "interval")) == 2 * len(table)
-    assert len(drawn(figure, "path")) == 4 * 13  # an objective's learning rates, and those of two mixtures
+    assert len(drawn(figure, "path")) == 4 * 14  # an objective's learning rates, and those of two mixtures
     panels = itertools.product(["nll", "style"], ["gsm8k", "ifeval"])
     for line, (measure, task) in zip(drawn(figure, "front"), panels, strict=True):
         rows = table[(table["measure"] == measure) & (table["task"] == task)]
         corners = sorted(rows.loc[rows["on_front"].eq(True), "uptake"])
         assert list(line.get_xdata())[1:-1] == pytest.approx(corners)
     labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    assert len(labels) == len(set(labels)) == 15 and "mixed with own, 10 %" in labels
+    assert len(labels) == len(set(labels)) == 16 and "mixed with own, 10 %" in labels
     said = " ".join(text.get_text() for text in figure.texts if text.get_gid() == "caption")
     assert "Student qwen0.5b, teacher smollm135m; mean of 2 seeds" in said
     assert "12 prompts" in said and "0.0001, 0.001" in said

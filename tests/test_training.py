@@ -225,6 +225,13 @@ def test_batches_that_do_not_divide_are_refused(run: Run) -> None:
         run(random_examples(8), device_batch=3)
 
 
+def test_a_step_that_only_warms_up_is_refused(run: Run) -> None:
+    with pytest.raises(RequestError, match=r"one step, .* lower batch_size \(4\), .* or set warmup_ratio = 0"):
+        run(random_examples(4), LORA.but(warmup_ratio=0.1))
+    run(random_examples(4))
+    assert len(pd.read_parquet(run(random_examples(5), LORA.but(warmup_ratio=0.1)) / "training.parquet")) == 2
+
+
 def test_examples_without_completions_are_refused(run: Run) -> None:
     with pytest.raises(RequestError, match="no example has a token to learn"):
         run([Example([1, 2], [MASKED, MASKED])])

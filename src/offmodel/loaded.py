@@ -12,6 +12,7 @@ from offmodel.data.chat import ChatFormat, load_chat_format
 from offmodel.engines.base import Engine, open_engine
 from offmodel.errors import RequestError
 from offmodel.models import MODELS
+from offmodel.objective_names import OBJECTIVES
 from offmodel.paths import snapshot_folder
 from offmodel.progress import terminal
 from offmodel.recipes import Base, Distilled, Model, Reinforced, Scripted, Snapshot, Trained
@@ -107,12 +108,19 @@ class Loaded:
         if self._temporary is None:
             self._temporary = _merged_folder(self._store.root / "work")
         folder = self._temporary / model.id
-        merge(start, adapter, folder, may_be_empty=isinstance(model, Reinforced | Distilled | Snapshot))
+        merge(start, adapter, folder, may_be_empty=may_be_empty(model))
         # A merged checkpoint is as large as its base: one is kept, for the engine reads it only once.
         for of_another in self._merged.values():
             shutil.rmtree(of_another)
         self._merged = {model.id: folder}
         return folder
+
+
+def may_be_empty(model: Model) -> bool:
+    """Whether a training that leaves every weight as it was can be a result."""
+    if isinstance(model, Trained):
+        return OBJECTIVES[model.training.objective].may_learn_nothing
+    return isinstance(model, Reinforced | Distilled | Snapshot)
 
 
 def _merged_folder(work: Path) -> Path:

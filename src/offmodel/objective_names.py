@@ -24,19 +24,22 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Named:
-    """`parameters` by name; `compares`: at every step it looks at whole distributions of the untrained model."""
+    """`parameters` by name; `compares`: at every step it looks at whole distributions of the untrained model;
+    `may_learn_nothing`: its weights can all be 0 in fp32, which is then a result and no mistake."""
 
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     compares: bool = False
+    may_learn_nothing: bool = False
 
 
 OBJECTIVES: Final[dict[str, Named]] = {
     "sft": Named(),
     "dft": Named(),
-    "dft_sentence": Named(),
+    "dft_sentence": Named(may_learn_nothing=True),
     "dft_geometric": Named(),
     "iw_sft": Named({"temperature": Parameter(1.0), "ceiling": Parameter(16.0)}),
     "asft": Named({"kl": Parameter(0.1)}, compares=True),
+    "sft_kl": Named({"kl": Parameter(0.1)}, compares=True),
     "flow": Named({"tau": Parameter(None)}),
     "stm": Named({"perplexity": Parameter(2.5, above=1.0)}),
     "clip": Named({"fraction": Parameter(0.1, below=1.0)}),

@@ -175,6 +175,9 @@ class Example:
     input_ids: list[int]
     labels: list[int]
 
+    def cut(self, max_length: int) -> "Example":
+        return Example(self.input_ids[:max_length], self.labels[:max_length])
+
 
 def example(
     chat: ChatFormat, messages: Sequence[Message], answer: str, finished: bool, max_length: int
@@ -189,9 +192,8 @@ def example(
     """
     if isinstance(chat, InContextChat):
         raise RequestError("a base model that is asked in context cannot be a student; train one with a chat template")
-    made = answered_example(chat, messages, answer, finished)
-    ids, labels = made.input_ids[:max_length], made.labels[:max_length]
-    return Example(ids, labels) if any(label != MASKED for label in labels) else None
+    made = answered_example(chat, messages, answer, finished).cut(max_length)
+    return made if any(label != MASKED for label in made.labels) else None
 
 
 def answered_example(

@@ -4,6 +4,7 @@ What is put into its loop stands in `dpo_loop`.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,13 @@ from offmodel.data.chat import MASKED, Example
 from offmodel.errors import RequestError
 from offmodel.training.batches import order_of_examples
 from offmodel.training.checkpoint import compute_dtype, load_checkpoint
-from offmodel.training.loop import OnProgress, epoch_arguments, last_checkpoint, refuse_data_parallel
+from offmodel.training.loop import (
+    OnProgress,
+    epoch_arguments,
+    last_checkpoint,
+    refuse_data_parallel,
+    refuse_only_warm_up,
+)
 from offmodel.training.rl import require_trl
 from offmodel.training.sft import lora_config
 from offmodel.training.trl_loop import trl_arguments
@@ -65,8 +72,8 @@ def train_dpo(
         dtype: of the matrix products; `compute_dtype()` where it is None. LoRA weights and the optimiser are fp32.
 
     Raises:
-        RequestError: TRL is missing, there is no pair, the batch sizes do not divide, the folder is no checkpoint with
-            a plain head, or `work` belongs to another training.
+        RequestError: TRL is missing, there is no pair, the only step is one of warm-up, the batch sizes do not divide,
+            the folder is no checkpoint with a plain head, or `work` belongs to another training.
         RunError: the loss or its gradient is no longer finite.
     """
     require_trl()
@@ -80,6 +87,7 @@ def train_dpo(
     checkpoint = last_checkpoint(work, fingerprint)
     lengths = [max(len(side.input_ids) for side in pair) for pair in pairs]
     order = order_of_examples(lengths, settings.epochs, settings.batch_size, settings.seed)
+    refuse_only_warm_up(math.ceil(len(order) / settings.batch_size), settings)
     student = load_checkpoint(start, dtype)
     trainer = LoggingDPO(
         on_progress=on_progress,

@@ -70,11 +70,20 @@ def asft(logp: Tensor, *, kl: float) -> Terms:
     return Terms(logp.exp(), kl=kl)
 
 
+def sft_kl(logp: Tensor, *, kl: float) -> Terms:
+    """SFT + kl * KL(q ‖ p): cross-entropy held to the untrained model, with the KL of `asft`.
+
+    Beside `asft` it tells what the KL does and what DFT's weights do. No paper is its source: a KL to the start is the
+    usual anchor of RL and of continued training.
+    """
+    return Terms(torch.ones_like(logp), kl=kl)
+
+
 def flow(reference: Tensor, sequence: Tensor, *, tau: float | None) -> Tensor:
     """Weight exp(-f / tau) for all tokens of an example, f = mean_t(-log q_t), tau = median of f: arXiv 2502.02797.
 
-    Easy examples are learned more. Weights are fixed before training and not scaled to mean 1, as in the paper; there
-    an example counts once, here as many times as it has tokens.
+    Easy examples are learned more. Weights are fixed before training and not scaled to mean 1, as in the paper. An
+    example counts as many times as it has tokens, as in the authors' code; in the paper's formula it counts once.
     """
     loss = -_means(reference, sequence)
     if tau is None:
@@ -99,7 +108,8 @@ def clip(reference: Tensor, *, fraction: float) -> Tensor:
     cousin of DFT. No paper is known to us.
     """
     weight = torch.ones_like(reference)
-    weight[reference.argsort(stable=True)[: int(fraction * len(reference))]] = 0
+    left_out = math.floor(fraction * len(reference) + 1e-6)  # 0.29 * 100 is 28.999…
+    weight[reference.argsort(stable=True)[:left_out]] = 0
     return weight
 
 
@@ -118,8 +128,9 @@ def sed(logp: Tensor, logits: Tensor, *, strength: float, certainty: float) -> T
     """nll + strength * [the student's 2 likeliest tokens have less than `certainty`] * (p_t - 1/2)^2: arXiv 2602.07464.
 
     Where the student wavers between tokens, p_t is drawn to 1/2 instead of to 1. As in the authors' code
-    (github.com/pppa2019/SED-SFT, utils/sed_triton_loss.py): k = 2, certainty 0.95, strength 0.2, and the gradient of
-    the square goes through p_t, not through the condition.
+    (github.com/pppa2019/SED-SFT, utils/sed_triton_loss.py): k = 2, and the gradient of the square goes through p_t, not
+    through the condition. Certainty 0.95 and strength 0.2 are the defaults of that class, and near to SFT. The authors'
+    trainings (train.py, sft_trainer_v2.py) give others: strength 1, and a quantile of the untrained model's certainty.
     """
     two = logits.topk(min(2, logits.shape[-1]), dim=-1).values
     wavers = (two.logsumexp(-1) - logits.logsumexp(-1)) < math.log(certainty)

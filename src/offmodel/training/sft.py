@@ -31,6 +31,7 @@ from offmodel.training.loop import (
     last_checkpoint,
     loop_arguments,
     refuse_data_parallel,
+    refuse_only_warm_up,
 )
 from offmodel.training.merge import copy_without_weights
 from offmodel.training.objectives import objective
@@ -79,9 +80,9 @@ class StudentTrainer:
             device_batch: examples that one device holds at once: a matter of memory and speed, not of the result.
 
         Raises:
-            RequestError: there is nothing to learn, or the objective leaves nothing, a snapshot lies beyond the last
-                step, the batch sizes do not divide, the folder is no checkpoint with a plain head, or `work` belongs to
-                another training.
+            RequestError: there is nothing to learn, or the objective leaves nothing, the only step is one of
+                warm-up, a snapshot lies beyond the last step, the batch sizes do not divide, the folder is no
+                checkpoint with a plain head, or `work` belongs to another training.
             RunError: the loss or its gradient is no longer finite.
         """
         if not any(label != MASKED for example in examples for label in example.labels):
@@ -92,6 +93,7 @@ class StudentTrainer:
         lengths = [len(example.input_ids) for example in examples]
         order = order_of_examples(lengths, training.epochs, training.batch_size, training.seed)
         steps = training.steps(len(examples))
+        refuse_only_warm_up(steps, training)
         if training.snapshots and training.snapshots[-1] > steps:
             raise RequestError(f"snapshots {list(training.snapshots)} go beyond the {steps} steps of this training")
         chosen = objective(training.objective, training.parameters)
