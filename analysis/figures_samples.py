@@ -22,7 +22,7 @@ def f10a_best_of_n(results: Results) -> Figure:
     Raises:
         NothingToDrawError: no off-model student was asked several times.
     """
-    table = best_of_n_table(results.items, results.answers)
+    table = best_of_n_table(results.items, results.answers, results.guesses)
     if table.empty or table["samples"].max() < 2:
         raise NothingToDrawError("no off-model student gave several answers to a problem")
     with mpl.rc_context(RC):
@@ -45,19 +45,25 @@ def _curves(ax: Axes, rows: pd.DataFrame) -> None:
     for value in once["accuracy"]:
         ax.axhline(100 * value, color=condition(UNTRAINED).colour, linewidth=0.6, linestyle=":", zorder=0, gid="once")
     floor = rows[(rows["arm"] == FLOOR) & (rows["rule"] == PASS)].sort_values("k")
-    x = [places[int(k)] for k in floor["k"]]
-    ax.plot(x, 100 * floor["accuracy"], color=condition(FLOOR).colour, linewidth=0.8, linestyle="--", gid="floor")
+    if rows["guessed"].isna().all():
+        _dashed(ax, [places[int(k)] for k in floor["k"]], floor["accuracy"], FLOOR)
     for number, arm in enumerate(_ARMS):
         look, own = condition(arm), rows[rows["arm"] == arm]
         curve = own[own["rule"] == PASS].sort_values("k")
         x = [places[int(k)] for k in curve["k"]]
         spread = ax.fill_between(x, 100 * curve["low"], 100 * curve["high"], color=look.colour, alpha=0.15, linewidth=0)
         spread.set_gid(f"band-{arm}")
+        if curve["guessed"].notna().any():
+            _dashed(ax, x, curve["guessed"], arm)
         ax.plot(x, 100 * curve["accuracy"], color=look.colour, marker=look.marker, markersize=3.5, gid=f"pass-{arm}")
         vote = own[own["rule"] == VOTE]
         if len(vote):
             at = [max(places.values()) + after + dodged(ax, number, len(_ARMS))]
             points(ax, look._replace(marker="*"), at, vote, ("accuracy", "low", "high"), 100.0)
+
+
+def _dashed(ax: Axes, x: list[float], share: pd.Series, arm: str) -> None:
+    ax.plot(x, 100 * share, color=condition(arm).colour, linewidth=0.8, linestyle="--", zorder=1, gid=f"floor-{arm}")
 
 
 def _caption(table: pd.DataFrame) -> str:
@@ -66,7 +72,9 @@ def _caption(table: pd.DataFrame) -> str:
     parts = [f"{counts(table)}{who(table)}. Chance that one of k answers is right, of {most} drawn of each problem",
              f"(mean {tokens:.0f} tokens after off-model SFT). Bands: 95 %, Wilson over problems. Dotted line:",
              "untrained, one answer."]  # fmt: skip
-    if (table["arm"] == FLOOR).any():
+    if table["guessed"].notna().any():
+        parts += ["Dashed: by chance, as often as the same student's answers to all other problems are right."]
+    elif (table["arm"] == FLOOR).any():
         parts += ["Dashed: the floor, where each problem is given the untrained student's answers to another."]
     if (table["rule"] == VOTE).any():
         parts += [f"Stars: the majority of the {most}, by the number or the formula's text that an answer ends on,",

@@ -21,7 +21,8 @@ class Results:
     `style`: a row per answer and the teacher that it is compared with (`offmodel.style`); None where no style was
     measured. `likelihoods`: a row per answer that was read, `probabilities`: a row per reading and bin of its tokens'
     probabilities, `curves`: a row per step of each arm's last training (`offmodel.collect`); None where there is none.
-    `answers`: what was answered, a row per item as in `items`; None but where several answers to a problem were drawn.
+    `answers`: what was answered, a row per item as in `items`, and `guesses`: what answers to other problems would have
+    got there (`offmodel.guessing`); None but where several answers to a problem were drawn.
     """
 
     items: pd.DataFrame
@@ -31,6 +32,7 @@ class Results:
     probabilities: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
     answers: pd.DataFrame | None = None
+    guesses: pd.DataFrame | None = None
 
 
 def load(preset: str | Path, experiment: str) -> Results:
@@ -52,7 +54,7 @@ def load(preset: str | Path, experiment: str) -> Results:
         items = pd.read_parquet(path)
         # Texts are large, and only a vote needs them.
         if "sample" in items and items["sample"].nunique() > 1:
-            more["answers"] = path.with_name("answers.parquet")
+            more |= {name: path.with_name(f"{name}.parquet") for name in ("answers", "guesses")}
         found = {name: pd.read_parquet(table) for name, table in more.items() if table.is_file()}
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot read {path.parent} ({error}); delete it and make it again: `{command}`") from error

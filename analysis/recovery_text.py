@@ -21,7 +21,7 @@ _TABLES: dict[str, tuple[str, Callable[[Results], pd.DataFrame]]] = {
     "repair": ("06_on_model_repair", lambda results: repair_table(results.items, results.curves)),
     "prefill": ("07_prefill", lambda results: prefill_table(results.items)),
     "inoculation": ("10_inoculation", lambda results: inoculation_table(results.items)),
-    "best_of_n": ("11_best_of_n", lambda results: best_of_n_table(results.items, results.answers)),
+    "best_of_n": ("11_best_of_n", lambda results: best_of_n_table(results.items, results.answers, results.guesses)),
     "rl": ("12_rl", lambda results: rl_table(results.items, results.scores, results.curves)),
 }
 WAYS_BACK = tuple(experiment for experiment, _ in _TABLES.values())

@@ -84,6 +84,21 @@ def test_the_floor_gets_as_many_guesses():
     assert floor["fraction"].isna().all()
 
 
+def test_what_is_guessed_is_taken_off():
+    rows = sampled("untrained", "1111", "1111") + sampled("off_model_sft", "1000", "1100", **PAIR)
+    items = tiny_items(rows)
+    keys = items[items["sample"] == 0].drop(columns=["sample", "correct"])
+    by_chance = {("pass", 1): 0.05, ("pass", 2): 0.15}
+    guesses = pd.concat([keys.assign(rule=rule, k=k, guessed=share) for (rule, k), share in by_chance.items()])
+    plain, table = best_of_n_table(items), best_of_n_table(items, guesses=guesses)
+    assert plain["guessed"].isna().all() and set(table["guessed"]) == {0.05, 0.15}
+    # untrained 1 − 0.05; off-model (1 + 1/2) / 4 − 0.05 with one answer, 2/4 − 0.15 with two
+    before, after, twice = 0.95, 0.375 - 0.05, 0.5 - 0.15
+    assert row_of(table, arm="off_model_sft", k=1)["fraction"] == pytest.approx(0)
+    assert row_of(table, arm="off_model_sft", k=2)["fraction"] == pytest.approx((twice - after) / (before - after))
+    assert row_of(plain, arm="off_model_sft", k=2)["fraction"] == pytest.approx(0.125 / 0.625)
+
+
 def test_pairs_share_the_arms_that_no_teacher_is_in():
     items, _ = made_up_samples(Made(teachers=["t", "u"], tasks=["gsm8k"], n=20), samples=2)
     table = best_of_n_table(items)

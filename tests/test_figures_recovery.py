@@ -1,6 +1,7 @@
 """F7, F8, F9b and F10a against the tables that they show. The items are invented; see fixture_recovery."""
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +18,7 @@ from analysis.load import NothingToDrawError, Results, load
 from analysis.make_all import draw
 from offmodel import statistics
 from offmodel.best_of_n import best_of_n_table
+from offmodel.guessing import guess_table
 from offmodel.inoculation import inoculation_table
 from offmodel.recovery import REPAIRS, prefill_table, repair_table
 from offmodel.results import score_table, write_results
@@ -234,7 +236,10 @@ def test_f10a_draws_pass_at_k_with_its_band_and_the_votes(drawn):
             assert list(line.get_xdata()) == pytest.approx(list(np.log2(curve["k"])))
             ends = band.get_paths()[0].vertices[:, 1]
             assert (min(ends), max(ends)) == pytest.approx((100 * curve["low"].min(), 100 * curve["high"].max()))
-        (line,), floor = marked(ax, "floor"), rows[(rows["arm"] == "floor_shuffled") & (rows["rule"] == "pass")]
+        (line,), floor = (
+            marked(ax, "floor-floor_shuffled"),
+            rows[(rows["arm"] == "floor_shuffled") & (rows["rule"] == "pass")],
+        )
         assert list(line.get_ydata()) == pytest.approx(list(100 * floor["accuracy"]))
         votes = rows[(rows["rule"] == "vote") & (rows["arm"] != "floor_shuffled")]
         shown = [height for heights in values(ax).values() for height in heights]
@@ -246,6 +251,18 @@ def test_f10a_draws_pass_at_k_with_its_band_and_the_votes(drawn):
     assert "Dashed" not in caption(FIGURES["F10a"][1](Results(bare, results.scores)))
     without = FIGURES["F10a"][1](Results(results.items, results.scores))
     assert "majority" not in caption(without) and not values(without.axes[0])
+
+
+def test_f10a_draws_what_each_arm_guesses():
+    items, answers = made_up_samples(ALONE, samples=4)
+    guesses = guess_table(answers, {"gsm8k": dict.fromkeys(items["item"], Fraction(0))})
+    figure = FIGURES["F10a"][1](Results(items, score_table(items), answers=answers, guesses=guesses))
+    table = best_of_n_table(items, answers, guesses)
+    for arm in ("untrained", "on_model_sft", "off_model_sft"):
+        curve = table[(table["arm"] == arm) & (table["rule"] == "pass")]
+        (line,) = marked(figure.axes[0], f"floor-{arm}")
+        assert list(line.get_ydata()) == pytest.approx(list(100 * curve["guessed"]))
+    assert not marked(figure.axes[0], "floor-floor_shuffled") and "Dashed: by chance" in caption(figure)
 
 
 @pytest.mark.parametrize("name", ["F7", "F7b", "F8", "F10a"])

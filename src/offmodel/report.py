@@ -1,13 +1,15 @@
 """What a study leaves when it ends: the tidy results, where they came from, the printed table, the figures.
 
 `items.parquet` and `scores.csv` (see `offmodel.results`), `answers.parquet` (what was answered, by arm, seed, task and
-item), `style.parquet` (see `offmodel.style`), `likelihoods.parquet` and `probabilities.parquet` (see
+item), `guesses.parquet` (see `offmodel.guessing`; where several answers to a problem were drawn), `style.parquet` (see
+`offmodel.style`), `likelihoods.parquet` and `probabilities.parquet` (see
 `offmodel.collect.read_answers` and `token_probabilities`; where an experiment reads answers), `curves.parquet` (the
 trainings, step by step), `provenance.json`.
 """
 
 import json
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,8 @@ from offmodel.cells import Measurement, wanted
 from offmodel.collect import chat_answers, chats, read_answers, token_probabilities, training_curves
 from offmodel.earlier import Earlier
 from offmodel.errors import RunError
+from offmodel.evaluation.registry import TASKS
+from offmodel.guessing import guess_table
 from offmodel.presets import Preset
 from offmodel.provenance import of_results
 from offmodel.recipes import Completions
@@ -37,11 +41,12 @@ def write_report(
     store: Store,
     folder: Path,
     earlier: Earlier | None,
+    data: Path | None,
 ) -> None:
     """Write results, provenance and figures into `folder`, print the table, and say where everything is.
 
     `own` are the students' answers to the chat prompts, against which style is measured. `items` have those of
-    `earlier` among them; its other tables are gone on with.
+    `earlier` among them; its other tables are gone on with. `data` is the mirror of the problems.
 
     Raises:
         RunError: the items do not keep the results contract.
@@ -57,6 +62,7 @@ def write_report(
     items[[*_ANSWER, *parameters(scored)]].to_parquet(folder / "answers.parquet", index=False)
     _write_style(items, chat_answers(cells, store, own), folder / "style.parquet")
     tables = {
+        "guesses": guess_table(items, _right_numbers(cells, data)),
         "likelihoods": read_answers(experiment, readings, store),
         "probabilities": token_probabilities(experiment, readings, store),
         "curves": training_curves(experiment, trained, store),
@@ -86,6 +92,14 @@ def write_report(
     print(f"\nresults: {folder}")
     shown = {".png": "figure: ", ".md": "table:  "}
     print("\n".join(f"{shown[path.suffix]} {path}" for path in figures if path.suffix in shown))
+
+
+def _right_numbers(cells: Sequence[Measurement], data: Path | None) -> dict[str, dict[str, Fraction]]:
+    """By task and item, what is right where a number is, of tasks to whose problems several answers were drawn."""
+    from offmodel.evaluation.harness import right_numbers
+
+    drawn = {cell.task.task.name: cell.scores for cell in cells if cell.scores.samples > 1}
+    return {name: right_numbers(scores, data) for name, scores in drawn.items() if TASKS[name].scorer == "number"}
 
 
 def _write_style(items: pd.DataFrame, answers: dict[str, pd.DataFrame], path: Path) -> None:

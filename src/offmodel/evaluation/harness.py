@@ -7,6 +7,7 @@ by the same `ChatFormat` that training uses. Generated answers are journalled be
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,6 +122,11 @@ def holds_answer(scores: Scores, texts: Mapping[str, str], data: Path | None) ->
         text = texts[_id(sample)]
         held[_id(sample)] = bool(sample["acc"]) or stated(text) is not None or gives_away(scorer, sample["doc"], text)
     return held
+
+
+def right_numbers(scores: Scores, data: Path | None) -> dict[str, Fraction]:
+    """By item, the number that is right; for tasks that are scored by a number."""
+    return {_id(sample): Fraction(sample["doc"]["answer"]) for sample in _scored(scores, _Listener(), data)}
 
 
 def judged(scores: Scores, texts: Mapping[str, str], data: Path | None) -> dict[str, bool]:
