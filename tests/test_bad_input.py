@@ -86,6 +86,11 @@ def test_unknown_model(tmp_path: Path) -> None:
             "[scripts.11_best_of_n]\nseed = [1]\n[dpo]",
             "[scripts.11_best_of_n] unknown field 'seed'; did you mean 'seeds'?",
         ),
+        (
+            "sizes = [8]\ncontrols = [8]",
+            "sizes = [8]\ncontrols = [8, 16]",
+            "[repair] controls: controls [16] stand beside no arm: the arms are [8], found [8, 16]",
+        ),
         ("drawn = 4", "drawn = 1", "[reasoning] drawn: Input should be greater than 1, found 1"),
         ("[dpo]", "[dpo]\nbeta = 0", "[dpo] beta: Input should be greater than 0, found 0"),
         ("[dpo]", '[dpo]\nmethod = "full"', "[dpo] method: Input should be 'lora', found 'full'"),

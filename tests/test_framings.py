@@ -58,6 +58,12 @@ def test_the_framings_of_the_study() -> None:
         ("[framings.a]", "[framings.a] is no text, or says nothing"),
         ("[framings.a]\nsystem = 3", "[framings.a] is no text, or says nothing"),
         ("[framings.a", "not a readable TOML file"),
+        ("[framings]\na = 'x'", "[framings.a] must be a table with `system` or `suffix`"),
+        ("framings = ['a']", "has no [framings.NAME]"),
+        ("", "has no [framings.NAME]"),
+        ("[framings.none]\nsystem = 'x'", "[framings.none] needs another name"),
+        ("styles = 'x'\n[framings.a]\nsystem = 'x'", "[styles] must give each teacher's style as a text"),
+        ("[framings.a]\nsystem = 'x'\n[styles]\ngemma3-270m = 3", "[styles] must give each teacher's style as a text"),
     ],
 )
 def test_a_broken_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:

@@ -256,6 +256,7 @@ def test_a_plan_imports_no_model_library() -> None:
         ("06_on_model_repair", "asked for 4000 prompts of 'chat' without mathematics after the first 16"),
         ("07_prefill", "a prefill of 4000 tokens leaves none of the 24 of 'instructions'"),
         ("10_inoculation", "unknown framing 'stile'; did you mean 'style'?"),
+        ("12_rl", "an update asks 4000 different problems, and 16 of 'arithmetic_train' have an answer"),
         ("16_dft", "snapshots [4000] go beyond the 2 steps of a training on 16 examples in batches of 8"),
         ("18_objectives", "unknown objective 'nonesuch'"),
     ],
@@ -263,10 +264,11 @@ def test_a_plan_imports_no_model_library() -> None:
 def test_what_an_intervention_cannot_do_is_said_while_planning(tmp_path: Path, script: str, said: str) -> None:
     mine = tmp_path / "mine.toml"
     changes = {
-        "sizes = [8]": "sizes = [4000]",
-        "tokens = [0, 4]": "tokens = [4000]",
+        "sizes = [8]\ncontrols = [8]": "sizes = [4000]",
+        "tokens = [0, 4]\ncontrols = [4]": "tokens = [4000]",
         '["style"]': '["stile"]',
         '"asft"': '"nonesuch"',
+        "prompts_per_update = 4\ngroup": "prompts_per_update = 4000\ngroup",
         "snapshots = [1]\nlearning_rates": "snapshots = [4000]\nlearning_rates",
     }
     text = SMOKE.read_text(encoding="utf-8")

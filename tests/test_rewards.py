@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from offmodel.errors import RequestError
+from offmodel.errors import RequestError, RunError
 from offmodel.training.rewards import REWARDS, Judged, Reward, check_answers, final_answer_format, judge, number
 
 TOWER = r"\boxed{9^{9^{9^{9^9}}}}"
@@ -70,6 +70,14 @@ def test_what_raises_earns_nothing_and_is_told() -> None:
         Judged(0.0, "ZeroDivisionError: division by zero"),
         Judged(1.0),
     ]
+
+
+def test_a_checker_that_does_not_start_judges_nothing() -> None:
+    def cannot(completion: str, answer: str) -> float:
+        raise RunError("the checker does not start")
+
+    with pytest.raises(RunError, match="does not start"):
+        judge(cannot, ["a"], ["1"])
 
 
 def test_what_hangs_earns_nothing_and_the_next_is_judged() -> None:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from offmodel.errors import RequestError
 from offmodel.models.own import OwnModel
@@ -105,6 +105,13 @@ class AnswersRead(_Section):
     n: int = Field(gt=0)
 
 
+def _beside(arms: list[int], controls: list[int]) -> list[int]:
+    """Controls that are asked for, each of which must stand beside an arm."""
+    if alone := sorted({*controls} - {*arms}):
+        raise ValueError(f"controls {alone} stand beside no arm: the arms are {arms}")
+    return controls
+
+
 class Repair(_Section):
     """On-model repair: on how many of its own answers a student is trained, and at which of these numbers the controls
     are."""
@@ -112,12 +119,22 @@ class Repair(_Section):
     sizes: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)] = [4, 16, 64, 256, 1024]
     controls: list[Annotated[int, Field(gt=0)]] = [4, 16, 64, 256, 1024]
 
+    @field_validator("controls")
+    @classmethod
+    def _stand_beside_an_arm(cls, controls: list[int], others: ValidationInfo) -> list[int]:
+        return _beside(others.data.get("sizes", controls), controls)
+
 
 class Openings(_Section):
     """Prefilling: how many tokens of another answer are given, and with how many the controls."""
 
     tokens: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 4, 16, 64, 256]
     controls: list[Annotated[int, Field(gt=0)]] = [4, 16, 64, 256]
+
+    @field_validator("controls")
+    @classmethod
+    def _stand_beside_an_arm(cls, controls: list[int], others: ValidationInfo) -> list[int]:
+        return _beside(others.data.get("tokens", controls), controls)
 
 
 class Inoculation(_Section):
@@ -215,7 +232,8 @@ def _first_problem(error: ValidationError) -> str:
         return f"{where}{unknown('field', str(field), fields)}"
     if problem["type"] == "missing":
         return f"{where}{field}: Field required"
-    return f"{where}{field}: {problem['msg']}, found {problem['input']!r}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{where}{field}: {said}, found {problem['input']!r}"
 
 
 def _fields_at(section: list[Any]) -> list[str]:

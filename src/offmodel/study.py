@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from offmodel.data.framings import load_framings
-from offmodel.data.problems import problem_revision
+from offmodel.data.problems import load_problems, problem_revision
 from offmodel.data.prompts import load_prompts
 from offmodel.data.sources import resolve
 from offmodel.errors import RequestError
@@ -16,6 +16,7 @@ from offmodel.models import MODELS, add_own_models, model
 from offmodel.nearest import unknown
 from offmodel.presets import Preset
 from offmodel.recipes import Accepted, Base, Completions, Likelihood, Model, Preferences, Prefill, Scores
+from offmodel.training.rewards import check_answers
 from offmodel.training.rl import require_trl
 from offmodel.values import (
     DPO,
@@ -36,6 +37,19 @@ from offmodel.values import (
 def _check_prompts(prompts: str, data: Path | None) -> None:
     """Find too few, or a broken line, before anything is made; the prompts in their canonical form."""
     load_prompts(Prompts.model_validate_json(prompts), data)
+
+
+@lru_cache
+def _check_answers(problems: str, data: Path | None, reward: RewardName, least: int) -> None:
+    """Find what a reward cannot judge before students are trained for it; the problems in their canonical form."""
+    asked = Prompts.model_validate_json(problems)
+    answers = [problem.answer for problem in load_problems(asked, data) if problem.answer]
+    check_answers(reward, answers)
+    if len(answers) < least:
+        raise RequestError(
+            f"an update asks {least} different problems, and {len(answers)} of '{asked.source}' have an answer; "
+            "raise n or lower prompts_per_update"
+        )
 
 
 @dataclass(frozen=True)
@@ -114,10 +128,14 @@ class Study:
         """What students are reinforced on.
 
         Raises:
-            RequestError: TRL is not installed, or the problems are not to be found.
+            RequestError: TRL is not installed, the problems are not to be found, their answers cannot be compared by
+                the reward, or too few have one.
         """
         require_trl()
-        return self._problems(self.preset.rl.problems, self.preset.rl.n)
+        size = self.preset.rl
+        problems = self._problems(size.problems, size.n)
+        _check_answers(problems.canonical(), self.data, size.reward, size.prompts_per_update)
+        return problems
 
     @property
     def reasoning_students(self) -> list[Base]:
@@ -152,6 +170,7 @@ class Study:
         return Preferences(of=self._samples(student), reward=self.preset.reasoning.reward, seed=self.seed)
 
     def _samples(self, student: Model) -> tuple[Completions, ...]:
+        _check_answers(self.reasoning_problems.canonical(), self.data, self.preset.reasoning.reward, 1)
         drawn, longest = self.preset.reasoning.drawn, self.preset.reasoning.max_tokens
         seeds = [(self.seed * drawn + number) % 2**32 for number in range(drawn)]  # no seed of a study shares any
         plain = Decoding(temperature=1, max_tokens=longest)  # as the model itself answers

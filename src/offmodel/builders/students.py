@@ -79,6 +79,10 @@ def build_preferred(bench: Bench, recipe: Preferred, out: Path, scratch: Path) -
     progress.close()
 
 
+_STEPS_OF_AN_UPDATE = 8
+"""An update, for which answers are sampled, takes at least as long as so many steps on given ones."""
+
+
 def build_reinforced(bench: Bench, recipe: Reinforced, out: Path, scratch: Path) -> None:
     from offmodel.training.grpo import train_grpo
 
@@ -95,7 +99,7 @@ def build_reinforced(bench: Bench, recipe: Reinforced, out: Path, scratch: Path)
         out,
         scratch,
         on_progress=progress.at,
-        save_every=bench.settings.save_every,
+        save_every=max(1, bench.settings.save_every // _STEPS_OF_AN_UPDATE),
         device_batch=math.gcd(answers, bench.settings.device_batch),
     )
     progress.close()
@@ -117,7 +121,7 @@ def build_distilled(bench: Bench, recipe: Distilled, out: Path, scratch: Path) -
         out,
         scratch,
         on_progress=progress.at,
-        save_every=bench.settings.save_every,
+        save_every=max(1, bench.settings.save_every // _STEPS_OF_AN_UPDATE),
         device_batch=math.gcd(answers, bench.settings.device_batch),
     )
     progress.close()

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -21,7 +21,8 @@ def load_framings(teacher: str, path: Path = INOCULATION) -> dict[str, Framing]:
     The table `[framings.NAME]` has `system`, `suffix`, or both; `[styles]` describes teachers' styles by alias.
 
     Raises:
-        RequestError: broken TOML, an unknown key, or a framing that says nothing.
+        RequestError: broken TOML, an unknown key, a value that is no text, a framing that says nothing or is called
+            "none", which is the training without one, or no framing at all.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -30,11 +31,20 @@ def load_framings(teacher: str, path: Path = INOCULATION) -> dict[str, Framing]:
     for key in content:
         if key not in ("framings", "styles"):
             raise RequestError(f"{path}: {unknown('table', key, ['framings', 'styles'])}")
-    style = content.get("styles", {}).get(teacher, f"that of the model {teacher}")
-    return {name: _framing(name, told, style, path) for name, told in content.get("framings", {}).items()}
+    framings, styles = (content.get(key, {}) for key in ("framings", "styles"))
+    if not isinstance(framings, dict) or not framings:
+        raise RequestError(f"{path}: has no [framings.NAME]")
+    if not isinstance(styles, dict) or not all(isinstance(text, str) for text in styles.values()):
+        raise RequestError(f"{path}: [styles] must give each teacher's style as a text")
+    if "none" in framings:
+        raise RequestError(f"{path}: [framings.none] needs another name: 'none' is the training without a framing")
+    style = styles.get(teacher, f"that of the model {teacher}")
+    return {name: _framing(name, told, style, path) for name, told in framings.items()}
 
 
-def _framing(name: str, told: dict[str, str], style: str, path: Path) -> Framing:
+def _framing(name: str, told: Any, style: str, path: Path) -> Framing:
+    if not isinstance(told, dict):
+        raise RequestError(f"{path}: [framings.{name}] must be a table with `system` or `suffix`")
     for key in told:
         if key not in Framing.model_fields:
             raise RequestError(f"{path}: [framings.{name}] {unknown('key', key, Framing.model_fields)}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
-from offmodel.errors import RequestError
+from offmodel.errors import RequestError, RunError
 from offmodel.evaluation.answers import last_number, stated, verify
 
 Reward = Callable[[str, str], float]
@@ -92,6 +92,9 @@ def judge(reward: Reward, completions: Sequence[str], answers: Sequence[str], se
         completions: the texts, without the end of the turn.
         answers: as many reference answers.
         seconds: for one completion, by the clock.
+
+    Raises:
+        RunError: the checker cannot be started.
     """
     return [_judge_one(reward, *pair, seconds) for pair in zip(completions, answers, strict=True)]
 
@@ -102,6 +105,8 @@ def _judge_one(reward: Reward, completion: str, answer: str, seconds: float) -> 
             earned = float(reward(completion, answer))
     except _OutOfTimeError:
         return Judged(0.0, f"not done after {seconds:g} s")
+    except RunError:  # the checker does not start: nothing of the text, and nothing can be judged
+        raise
     except Exception as error:  # whatever a comparison can raise on a stranger's text
         return Judged(0.0, " ".join(f"{type(error).__name__}: {error}".split())[:200])
     return Judged(earned) if math.isfinite(earned) else Judged(0.0, f"the reward was {earned}")
