@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.load import NothingToDrawError, Results, load
 from analysis.style import CONDITIONS
+from analysis.tables import p_cell
 from offmodel.best_of_n import best_of_n_table
 from offmodel.costs import cost_table
 from offmodel.evaluation.registry import load_items
@@ -27,12 +28,14 @@ _TABLES: dict[str, tuple[str, Callable[[Results], pd.DataFrame]]] = {
 WAYS_BACK = tuple(experiment for experiment, _ in _TABLES.values())
 _LEGEND = (
     "recovered: share of what off-model SFT took that is back, 0 where it left the student, 1 where it was untrained, "
-    "with its 95 % interval over problems, undefined where no loss is detectable; tokens: what it costs beyond asking "
-    "the damaged student once, of a training prompts and answers, and the kinds do not add up; prefill leaves out the "
-    "problems whose beginning already holds an answer, and compares on the others; best of n is compared with one "
-    "sampled answer of the untrained student, the others with its greedy one."
+    "with its 95 % interval over problems, undefined where no loss is detectable, and none where no problem changed; "
+    "p: of the change from the damaged student, exact McNemar, each setting for itself, so that of twenty that do "
+    "nothing one is below 0.05; tokens: what it costs beyond asking the damaged student once, of a training prompts "
+    "and answers, and the kinds do not add up; prefill leaves out the problems whose beginning already holds an "
+    "answer, and compares on the others; best of n is compared with one sampled answer of the untrained student, each "
+    "less what as many answers to other problems guess, the others with its greedy one."
 )
-_HEAD = ["| intervention | setting | tokens | paid | accuracy % | recovered |", "|---|---|---:|---|---:|---:|"]
+_HEAD = ["| intervention | setting | tokens | paid | accuracy % | recovered | p |", "|---|---|---:|---|---:|---:|---:|"]
 
 
 def markdown_t4(folder: Path, loaded: Mapping[str, Results] | None = None) -> str:
@@ -65,7 +68,7 @@ def markdown_costs(costs: pd.DataFrame) -> str:
             tokens = "" if pd.isna(row["cost_tokens"]) else f"{row['cost_tokens']:,.0f}"
             right = "" if pd.isna(row["accuracy"]) else f"{100 * row['accuracy']:.1f}"
             cells = [_words(row["intervention"]), row["setting"], tokens, row["cost_kind"], right, _fraction(row, "")]
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"| {' | '.join([*cells, p_cell(row['p'])])} |")
         texts.append("\n".join(lines))
     return "\n\n".join(texts)
 

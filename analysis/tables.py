@@ -98,7 +98,7 @@ def markdown_against(items: pd.DataFrame, control: str, tasks: Sequence[str]) ->
     for row, detail in zip(table.to_dict("records"), details(table), strict=True):
         if pd.notna(row["p"]):
             arm = _with(condition(row["arm"]).label, detail)
-            cells = [row["task_title"], row["student"], arm, change_cell(row, "difference"), _p(row["p_holm"])]
+            cells = [row["task_title"], row["student"], arm, change_cell(row, "difference"), p_cell(row["p_holm"])]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -153,7 +153,7 @@ def _cells(row: pd.Series, several: bool) -> list[str]:
     if pd.notna(row["difference"]):
         value, low, high = (f"{100 * row[name]:+.1f}" for name in ("difference", "difference_low", "difference_high"))
         change = f"{value} [{low:>5}, {high:>5}]"
-        p = _p(row["p_holm"])
+        p = p_cell(row["p_holm"])
     accuracy = f"{_percent(row['accuracy'])} [{_percent(row['low']):>4}, {_percent(row['high']):>5}]"
     rates = [_percent(row["truncated"]), _percent(row["no_answer"]), f"{row['response_tokens']:.0f}"]
     spread = [_percent(row["seed_sd"]) if row["seeds"] > 1 else ""] if several else []
@@ -167,7 +167,9 @@ def change_cell(row: Mapping[Any, Any], name: str) -> str:
     return f"{100 * row[name]:+.1f} [{100 * row[f'{name}_low']:+.1f}, {100 * row[f'{name}_high']:+.1f}]"
 
 
-def _p(value: float) -> str:
+def p_cell(value: float) -> str:
+    if pd.isna(value):
+        return ""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 

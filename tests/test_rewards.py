@@ -19,8 +19,9 @@ TOWER = r"\boxed{9^{9^{9^{9^9}}}}"
         (r"3 + 4 = 7, so \boxed{7}.", 1, 1),
         (r"\boxed{8}", 0, 1),
         ("The answer is 7.", 1, 1),
-        ("The answer is eight.", 0, 1),
-        ("First 3, then 4, in all 7", 1, 0),
+        ("The answer is eight.", 0, 0),
+        ("First 3, then 4, in all 7", 1, 1),
+        ("It is $8.50.", 0, 1),
         ("7 apples and 4 pears", 0, 0),
         (r"7 \boxed{", 1, 0),
         (r"\boxed{}", 0, 0),
@@ -31,6 +32,11 @@ TOWER = r"\boxed{9^{9^{9^{9^9}}}}"
 def test_the_number_and_the_form(completion: str, right: float, form: float) -> None:
     assert number(completion, "7") == right
     assert final_answer_format(completion, "7") == form
+
+
+def test_a_formula_may_be_answered_in_words() -> None:
+    assert final_answer_format("The answer is eight.", r"\frac12") == 1
+    assert final_answer_format("in all 7", r"\frac12") == 0
 
 
 def test_numbers_are_compared_by_value() -> None:

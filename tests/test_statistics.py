@@ -175,6 +175,21 @@ def test_recovery_has_no_interval_when_the_drop_may_be_zero():
     assert found.low is None and found.reason is not None
 
 
+def test_recovery_where_nothing_changed_has_no_interval():
+    untrained, degraded = [1] * 10 + [0] * 10, [1] * 5 + [0] * 15
+    found = st.recovery_fraction(untrained, degraded, degraded, rng())
+    assert found[:3] == (0.0, None, None)
+    assert found.reason is not None and "no problem changed" in found.reason
+
+
+def test_two_arms_are_compared_by_the_test_for_as_many_runs():
+    # 5 won and none lost: 2 / 2^5; over two runs each the changes are 2 and 1 of 2: |±2 ±1| >= 3 in half of the signs
+    assert st.paired_p([1] * 5 + [0] * 5, [0] * 10) == pytest.approx(2 / 32)
+    assert st.paired_p([[1, 1], [1, 0], [0, 0]], [[0, 0], [0, 0], [0, 0]]) == pytest.approx(0.5)
+    # one run of the control counts for both of the arm: changes of 2 and -1
+    assert st.paired_p([[1, 1], [0, 1]], [0, 1]) == pytest.approx(1.0)
+
+
 def test_pairs_must_match_and_scores_have_no_gaps():
     with pytest.raises(ValueError, match="2 problems and control 3"):
         st.paired_difference([1, 0], [1, 0, 1], rng())

@@ -13,7 +13,7 @@ from offmodel.rl_progress import RL
 
 COST_COLUMNS = [
     *PAIR_KEYS, "intervention", "setting", "cost_kind", "cost_tokens", "sampled_tokens",
-    "accuracy", "fraction", "low", "high", "reason",
+    "accuracy", "fraction", "low", "high", "p", "reason",
 ]  # fmt: skip
 TRAINED, GIVEN, SAMPLED = "trained once", "given per problem", "sampled per problem"
 
@@ -38,8 +38,9 @@ def cost_table(
         "sampled per problem": further answers × mean tokens of one (best of n).
     sampled_tokens are those of a further training that the student sampled itself meanwhile; null for the others. The
     kinds cannot be added up: the first is paid once, the others at every problem. `accuracy` is over the problems that
-    the intervention's table compares; `reason` says why the fraction (low, high: 95 %) is undefined, or cost_tokens
-    null.
+    the intervention's table compares; `p` is of its change from the damaged student, one arm at a time (null for best
+    of n, which compares several answers with one, and RL); `reason` says why the fraction (low, high: 95 %) is
+    undefined, or cost_tokens null.
     """
     makers: list[tuple[pd.DataFrame | None, Callable[[dict[str, Any]], dict[str, Any] | None]]] = [
         (repair, _repair),
@@ -54,10 +55,10 @@ def cost_table(
             if (own := cost({str(name): value for name, value in row.items()})) is not None:
                 ends = {"low": row["fraction_low"], "high": row["fraction_high"]}
                 shared = {name: row[name] for name in [*PAIR_KEYS, "accuracy", "fraction"]} | ends
-                rows.append(shared | {"reason": row["reason"]} | own)
+                rows.append(shared | {"reason": row["reason"], "p": row.get("p")} | own)
     table = pd.DataFrame(rows, columns=COST_COLUMNS)
     table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
-    numbers = ["chance", "cost_tokens", "sampled_tokens", "accuracy", "fraction", "low", "high"]
+    numbers = ["chance", "cost_tokens", "sampled_tokens", "accuracy", "fraction", "low", "high", "p"]
     return table.astype(dict.fromkeys(numbers, float))
 
 

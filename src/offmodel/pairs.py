@@ -30,6 +30,7 @@ RECOVERY_COLUMNS = [
     "untrained", "off_model",  # accuracies of the two that it is compared with, on the same problems
     "difference", "difference_low", "difference_high",  # from untrained: statistics.paired_difference
     "change", "change_low", "change_high",  # from off-model SFT, likewise
+    "p",  # of this change: exact McNemar (several runs: sign-flip); no adjustment for the number of arms
     "fraction", "fraction_low", "fraction_high", "reason",  # statistics.recovery_fraction; why there is none
 ]  # fmt: skip
 
@@ -96,6 +97,8 @@ def recovery_columns(
             rng = np.random.default_rng(BOOTSTRAP_SEED)
             row[column] = float(control.mean(axis=1).mean())
             row |= named(change, statistics.paired_difference(scores, control, rng))
+            if arm == OFF_MODEL:
+                row["p"] = statistics.paired_p(scores, control)
     if row["reason"] is None:
         found = recovery(controls[UNTRAINED], controls[OFF_MODEL], scores)
         row |= dict(zip(["fraction", "fraction_low", "fraction_high", "reason"], found, strict=True))
@@ -115,7 +118,7 @@ def ends(pair: Pair, damaged: dict[str, Any]) -> list[dict[str, Any]]:
         if scores is not None:
             seeded = arm != UNTRAINED
             row = pair.keys | {"arm": arm} | recovery_columns(scores, pair.untrained, pair.off_model, seeded)
-            row |= dict.fromkeys([itself, f"{itself}_low", f"{itself}_high"])
+            row |= dict.fromkeys([itself, f"{itself}_low", f"{itself}_high", *(["p"] if arm == OFF_MODEL else [])])
             rows.append(row | (damaged if arm == OFF_MODEL else {}))
     return rows
 

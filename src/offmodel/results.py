@@ -217,13 +217,7 @@ def _comparison(scores: pd.DataFrame, control: pd.DataFrame) -> dict[str, float 
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     after, before = scores.mean(axis=1), control.mean(axis=1)
     lost, gained = float((before * (1 - after)).mean()), float((after * (1 - before)).mean())
-    # Means over runs become whole numbers again, for tests that count.
-    runs, control_runs = scores.shape[1], control.shape[1]
-    changes = scores.sum(axis=1) * control_runs - control.sum(axis=1) * runs
-    if runs == control_runs == 1:
-        p = statistics.mcnemar_exact(int((changes < 0).sum()), int((changes > 0).sum()))
-    else:
-        p = statistics.sign_flip(changes)
+    p = statistics.paired_p(scores, control)
     # The mean squared change: for one run the share of items that changed, for several less, as it should be.
     detectable = statistics.detectable_drop(len(scores), float(((after - before) ** 2).mean()))
     difference = named("difference", statistics.paired_difference(scores, control, rng))

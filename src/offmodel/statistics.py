@@ -147,6 +147,18 @@ def mcnemar_exact(b: int, c: int) -> float:
     return float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
+def paired_p(treated: ArrayLike, control: ArrayLike) -> float:
+    """Two-sided p that two arms are right equally often on the same problems; shapes as in `paired_difference`.
+
+    `mcnemar_exact` for one run of each, else `sign_flip` of the changes, each counted in whole answers.
+    """
+    after, before = _per_problem(treated), _per_problem(control)
+    changes = after.sum(axis=1) * before.shape[1] - before.sum(axis=1) * after.shape[1]
+    if after.shape[1] == before.shape[1] == 1:
+        return mcnemar_exact(int((changes < 0).sum()), int((changes > 0).sum()))
+    return sign_flip(changes)
+
+
 def sign_flip(changes: ArrayLike) -> float:
     """Two-sided p of the sign-flip test: each problem's change (an integer) could have had the other sign.
 
@@ -197,7 +209,8 @@ def recovery_fraction(
 
     Shapes as in `paired_difference`, the three over the same problems; percentile bootstrap over problems. Undefined
     when the drop is below `minimum_drop`: a ratio to noise. The interval alone is undefined when the drop reaches zero
-    in more than (1 − level)/2 of the resamples, since the ratio then has no finite bound (Fieller 1954, JRSS B 16:175).
+    in more than (1 − level)/2 of the resamples, since the ratio then has no finite bound (Fieller 1954, JRSS B 16:175);
+    and when no problem changed, of which a bootstrap would say that none ever does.
     """
     means = [_per_problem(scores).mean(axis=1) for scores in (untrained, degraded, recovered)]
     if len({len(mean) for mean in means}) > 1:
@@ -208,6 +221,8 @@ def recovery_fraction(
         reason = f"the drop is {100 * drop:.1f} points; below {100 * minimum_drop:.0f} the fraction means nothing"
         return Recovery(None, None, None, reason)
     value = (back - low) / drop
+    if np.array_equal(means[2], means[1]):
+        return Recovery(value, None, None, "no problem changed, so nothing tells how sure that is")
     drawn = _resampled_means(np.column_stack([means[2] - means[1], means[0] - means[1]]), rng, resamples)
     gains, drops = drawn[:, 0], drawn[:, 1]
     if np.mean(drops <= 1e-12) > (1 - level) / 2:

@@ -58,8 +58,15 @@ def formula(completion: str, answer: str) -> float:
 
 
 def final_answer_format(completion: str, answer: str) -> float:
-    r"""1 where the completion states an answer, in a `\boxed{}` or as "the answer is", be it right or wrong, else 0."""
-    return float(stated(completion) is not None)
+    r"""1 where the completion states an answer, in a `\boxed{}` or as "the answer is", be it right or wrong, else 0.
+
+    Where the reference is a numeral it must state a number, or end on one: so the problems of `arithmetic` ask for it.
+    """
+    answer_given = stated(completion)
+    if not _NUMERAL.fullmatch(answer):
+        return float(answer_given is not None)
+    given = [answer_given or "", *completion.split()[-1:]]
+    return float(any(last_number(text) is not None for text in given))
 
 
 REWARDS: Final[dict[str, Reward]] = {"number": number, "formula": formula, "format": final_answer_format}
