@@ -185,6 +185,8 @@ def _caption(table: pd.DataFrame, limit: float) -> str:
                   "on, from the untrained student's; the same in every panel."]  # fmt: skip
     if (table["measure"] == STYLE).any():
         parts += ["Style: probability that the teacher wrote the answers to the task, change from untrained."]
+    if table["on_model_share"].notna().any():
+        parts += ["Mixed: the share of prompts that the student answered itself; as many steps, not as many tokens."]
     parts += ["Intervals: 95 %, by bootstrap over problems and prompts."]
     rates = [f"{rate:g}" for rate in sorted(table["learning_rate"].dropna().unique())]
     if len(rates) > 1:

@@ -35,6 +35,11 @@ class Results:
     guesses: pd.DataFrame | None = None
 
 
+def has_results(folder: Path, experiment: str) -> bool:
+    """Whether the folder of a preset's results has those of an experiment."""
+    return (folder / experiment / "items.parquet").is_file()
+
+
 def load(preset: str | Path, experiment: str) -> Results:
     """The results of an experiment ("01_degradation"), of a preset by name or from any folder given as a Path.
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import FIGURES
 from analysis.figures_dft import markdown_t2
-from analysis.load import NothingToDrawError, Results, load
+from analysis.load import NothingToDrawError, Results, has_results, load
 from analysis.models_table import markdown_models
 from analysis.offline_table import markdown_t3
 from analysis.recovery_text import WAYS_BACK, markdown_t4
@@ -68,16 +68,13 @@ def draw(results_folder: Path, out_folder: Path, only: Sequence[str] | None = No
 
 def _made(name: str, results_folder: Path, loaded: dict[str, Results]) -> Figure | str | None:
     """One figure or table, None where there are no results; `loaded` keeps what was read for the next one."""
-
-    def there(experiment: str) -> bool:
-        return (results_folder / experiment / "items.parquet").is_file()
-
     if name in OVERVIEWS:
         experiments, overview = OVERVIEWS[name]
-        return overview(results_folder, loaded) if any(map(there, experiments)) else None
+        there = any(has_results(results_folder, one) for one in experiments)
+        return overview(results_folder, loaded) if there else None
     known: dict[str, tuple[str, Callable[[Results], Figure | str]]] = {**FIGURES, **TABLES}
     experiment, function = known[name]
-    if not there(experiment):
+    if not has_results(results_folder, experiment):
         return None
     if experiment not in loaded:
         loaded[experiment] = load(results_folder, experiment)

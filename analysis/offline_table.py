@@ -9,6 +9,7 @@ from analysis.load import NothingToDrawError, Results
 from analysis.style import condition
 from analysis.tables import change_cell
 from offmodel.offline_compared import offline_table
+from offmodel.published import TRAINED_ON
 from offmodel.results import UNTRAINED
 
 
@@ -57,5 +58,5 @@ def _legend(seeds: int, published: bool) -> str:
         "trained: tokens that it learned from, prompts included",
     ]
     if published:
-        parts.append("published: arXiv 2508.05629, where student, problems and k are the same and weights were full")
+        parts.append(f"published: {TRAINED_ON}, where student, problems and k are the same and weights were full")
     return "; ".join(parts) + "."

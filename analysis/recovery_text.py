@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import NothingToDrawError, Results, load
+from analysis.load import NothingToDrawError, Results, has_results, load
 from analysis.style import CONDITIONS
 from analysis.tables import p_cell
 from offmodel.best_of_n import best_of_n_table
@@ -50,7 +50,7 @@ def markdown_t4(folder: Path, loaded: Mapping[str, Results] | None = None) -> st
     tables = {
         name: table(known[experiment] if experiment in known else load(folder, experiment))
         for name, (experiment, table) in _TABLES.items()
-        if (folder / experiment / "items.parquet").is_file()
+        if has_results(folder, experiment)
     }
     costs = cost_table(**tables)
     if costs.empty:

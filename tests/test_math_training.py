@@ -12,7 +12,8 @@ from test_objectives_compared import no_text_leaves_or_overlaps
 from analysis.figures_dft import f12_convergence, f13_probabilities, markdown_t2, markdown_versus
 from analysis.load import NothingToDrawError, Results
 from offmodel import statistics
-from offmodel.math_training import BIN_EDGES, final_table, grid, head_to_head, progress, token_bins
+from offmodel.errors import RunError
+from offmodel.math_training import BIN_EDGES, by_greedy, final_table, grid, head_to_head, progress, token_bins
 from offmodel.published import published_accuracy
 from offmodel.results import score_table
 
@@ -97,6 +98,28 @@ def test_the_final_table_is_of_the_last_steps_and_averages_tasks_not_problems():
     changed = table.loc[("sft", "average"), ["difference", "difference_low", "difference_high"]]
     assert list(changed) == pytest.approx(list(expected))
     assert table["difference"].isna().loc[[("untrained", "average")]].all()
+
+
+def test_what_was_solved_greedily_is_told_apart_by_hand():
+    made = by_hand(grid_too=False)
+    made = made[(made["task"] == "sums") & made["step"].ne(2)]
+    table = by_greedy(made, tiny_items(arm_rows("untrained", "1100") + arm_rows("sft", "1111")))
+    found = table.set_index(["arm", "solved"])["accuracy"].to_dict()
+    # of the two problems that are solved greedily, and of the two others
+    assert found == {
+        ("untrained", True): 0.5, ("untrained", False): 0, ("sft", True): 0.5, ("sft", False): 0,
+        ("dft", True): 1, ("dft", False): 0.5,
+    }  # fmt: skip
+    assert (table["n"] == 2).all() and table.loc[table["arm"] == "dft", "low"].gt(0).all()
+
+
+@pytest.mark.parametrize("greedy", ["110", "11000"])
+def test_each_problem_needs_its_greedy_answer(greedy: str):
+    made = by_hand(grid_too=False)
+    made = made[(made["task"] == "sums") & (made["arm"] == "untrained")]
+    rows = arm_rows("untrained", greedy) + (arm_rows("untrained", "1") if len(greedy) > 4 else [])
+    with pytest.raises(RunError, match="the one greedy answer"):
+        by_greedy(made, tiny_items(rows))
 
 
 def test_one_objective_against_another_setting_by_setting_and_over_the_grid():

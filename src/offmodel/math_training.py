@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from offmodel import statistics
+from offmodel.errors import RunError
 from offmodel.published import published_accuracy
 from offmodel.results import BOOTSTRAP_SEED, UNTRAINED, by_item, grouped, is_floor, matching, named
 
@@ -86,6 +87,35 @@ def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             rows.append(about | _average(made, None if values[2] == UNTRAINED else control))
     table = pd.DataFrame(rows, columns=["student", "arm", "step", "samples", *_KEPT, "published"])
     return table.astype({"published": float})
+
+
+def by_greedy(items: pd.DataFrame, greedy: pd.DataFrame) -> pd.DataFrame:
+    """Sampled answers apart by whether the untrained student solves a problem greedily, which tells what a training adds
+    from what it sharpens: a student that draws its tokens is less often right than one that takes the likeliest.
+
+    A row for each student, task, arm and `solved`: n (problems), accuracy, low, high (`statistics.accuracy`).
+
+    Args:
+        items: the items table of several answers to each problem, one setting of each arm; floors are left out.
+        greedy: items of the same students' `untrained` arms on the same problems, one answer each, of another
+            experiment.
+
+    Raises:
+        RunError: the untrained student's greedy answer to a problem is missing, or there are several.
+    """
+    keys = ["student", "task", "item"]
+    first = greedy[greedy["arm"] == UNTRAINED].set_index(keys)["correct"].astype(bool)
+    own = items[~items["arm"].map(is_floor)]
+    asked = pd.MultiIndex.from_frame(own[keys])
+    if not first.index.is_unique or not asked.isin(first.index).all():
+        raise RunError("each problem needs the one greedy answer of the untrained student to be told apart by it")
+    rows: list[dict[str, Any]] = []
+    parts = ["student", "task", "arm", "solved"]
+    for values, made in grouped(own.assign(solved=first.reindex(asked).to_numpy()), parts):
+        scores = by_item(made)
+        found = dict(zip(_MEAN, statistics.accuracy(scores), strict=True))
+        rows.append(dict(zip(parts, values, strict=True)) | {"n": len(scores)} | found)
+    return pd.DataFrame(rows, columns=[*parts, "n", *_MEAN])
 
 
 def head_to_head(items: pd.DataFrame, arm: str, against: str) -> pd.DataFrame:
