@@ -90,8 +90,8 @@ def final_table(items: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_greedy(items: pd.DataFrame, greedy: pd.DataFrame) -> pd.DataFrame:
-    """Sampled answers apart by whether the untrained student solves a problem greedily, which tells what a training adds
-    from what it sharpens: a student that draws its tokens is less often right than one that takes the likeliest.
+    """Sampled answers apart by whether the untrained student solves a problem greedily: what a training adds, and what
+    it sharpens. A student that draws its tokens is less often right than one that takes the likeliest.
 
     A row for each student, task, arm and `solved`: n (problems), accuracy, low, high (`statistics.accuracy`).
 
