@@ -1,5 +1,5 @@
-"""T3: does the student gain more from its own answers by DFT than by other offline RL? The numbers are
-`offmodel.offline_compared`'s."""
+"""T3: does the student gain more from its own answers by DFT than by other offline RL? And does it gain answers, or
+certainty? The numbers are those of `offmodel.offline_compared` and `offmodel.math_training`."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.load import NothingToDrawError, Results
 from analysis.style import condition
 from analysis.tables import change_cell
+from offmodel.math_training import by_greedy
 from offmodel.offline_compared import offline_table
 from offmodel.published import TRAINED_ON
 from offmodel.results import UNTRAINED
@@ -32,6 +33,25 @@ def markdown_t3(results: Results) -> str:
         cells += [_number(100 * row["published"], ".2f")] if published else []
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", _legend(int(table["seeds"].max()), published)])
+
+
+def markdown_by_greedy(items: pd.DataFrame, greedy: pd.DataFrame) -> str:
+    """`math_training.by_greedy` as Markdown, in per cent: a row for each arm, the problems that the untrained student
+    solves greedily apart from the others."""
+    table = by_greedy(items, greedy)
+    lines = []
+    for (student, task), own in table.groupby(["student", "task"], sort=False):
+        n = own.drop_duplicates("solved").set_index("solved")["n"]
+        heads = [
+            f"{'solved' if solved else 'not solved'} greedily (n = {n.get(solved, 0)})" for solved in (True, False)
+        ]
+        lines += [f"| {student}, {task} | {' | '.join(heads)} |", "|---|---:|---:|"]
+        shares = own.set_index(["arm", "solved"])["accuracy"]
+        for arm in own["arm"].unique():
+            cells = [_number(100 * shares.get((arm, solved), float("nan")), ".1f") for solved in (True, False)]
+            lines.append(f"| {condition(arm).label} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines[:-1])
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from test_objectives_compared import no_text_leaves_or_overlaps
 
 from analysis.figures_dft import f12_convergence, f13_probabilities, markdown_t2, markdown_versus
 from analysis.load import NothingToDrawError, Results
+from analysis.offline_table import markdown_by_greedy
 from offmodel import statistics
 from offmodel.errors import RunError
 from offmodel.math_training import BIN_EDGES, by_greedy, final_table, grid, head_to_head, progress, token_bins
@@ -103,13 +104,21 @@ def test_the_final_table_is_of_the_last_steps_and_averages_tasks_not_problems():
 def test_what_was_solved_greedily_is_told_apart_by_hand():
     made = by_hand(grid_too=False)
     made = made[(made["task"] == "sums") & made["step"].ne(2)]
-    table = by_greedy(made, tiny_items(arm_rows("untrained", "1100") + arm_rows("sft", "1111")))
+    greedy = tiny_items(arm_rows("untrained", "1100") + arm_rows("sft", "1111"))
+    table = by_greedy(made, greedy)
     found = table.set_index(["arm", "solved"])["accuracy"].to_dict()
     # of the two problems that are solved greedily, and of the two others
     assert found == {
         ("untrained", True): 0.5, ("untrained", False): 0, ("sft", True): 0.5, ("sft", False): 0,
         ("dft", True): 1, ("dft", False): 0.5,
     }  # fmt: skip
+    assert markdown_by_greedy(made, greedy).splitlines() == [
+        "| small, sums | solved greedily (n = 2) | not solved greedily (n = 2) |",
+        "|---|---:|---:|",
+        "| untrained | 50.0 | 0.0 |",
+        "| SFT | 50.0 | 0.0 |",
+        "| DFT | 100.0 | 50.0 |",
+    ]
     assert (table["n"] == 2).all() and table.loc[table["arm"] == "dft", "low"].gt(0).all()
 
 

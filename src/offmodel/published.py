@@ -21,8 +21,8 @@ def published_accuracy(
     student: str, arm: str, task: str, n: int, samples: int, adapter: str | None = None
 ) -> float | None:
     """The paper's accuracy of an arm, a share, where the same is measured: its student, all problems of the task, as
-    many answers to each, and full weights (`adapter` "full", or None where nothing was trained); else None. What was trained
-    on, and for how long, is not looked at: `TRAINED_ON` has to be said beside it."""
+    many answers to each, and full weights (`adapter` "full", or None where nothing was trained); else None. What was
+    trained on, and for how long, is not looked at: `TRAINED_ON` has to be said beside it."""
     if task not in _ACCURACY or n != TASKS[task].items or samples != _SAMPLES:
         return None
     percent = _ACCURACY[task].get(arm) if student == _STUDENT and adapter != "lora" else None
