@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from analysis import style as looks
 from analysis.figures_objectives import f14_objectives
 from analysis.load import NothingToDrawError, Results, load
+from analysis.objectives_text import uptake_and_changes
 from offmodel import statistics
 from offmodel.errors import RunError
 from offmodel.objectives_compared import COLUMNS, objective_table, pareto_front
@@ -139,6 +140,20 @@ def test_an_arm_that_was_not_read_has_no_uptake_and_is_not_on_the_front():
 
 def drawn(figure: Figure, prefix: str) -> list[Any]:
     return [line for ax in figure.axes for line in ax.lines if str(line.get_gid()).startswith(prefix)]
+
+
+def test_the_settings_in_numbers_are_those_of_the_table(plain):
+    shown = uptake_and_changes(plain)
+    table = objective_table(plain.items, plain.scores, plain.likelihoods, plain.style)
+    read = table[(table["measure"] == "nll") & (table["arm"] != "untrained")]
+    assert len(shown) == len(read.drop_duplicates(["arm", "learning_rate", "on_model_share"]))
+    one = shown[(shown["objective"] == "off-model DFT") & (shown["learning_rate"] == 1e-3)].iloc[0]
+    dft = table[(table["arm"] == "off_model_dft") & (table["learning_rate"] == 1e-3) & (table["task"] == "gsm8k")]
+    by_nll, by_style = (dft[dft["measure"] == measure].iloc[0] for measure in ("nll", "style"))
+    assert one["NLL"] == pytest.approx(by_nll["uptake"], abs=0.005) and pd.isna(one["own, %"])
+    assert one["GSM8K"] == pytest.approx(100 * by_nll["change"], abs=0.05)
+    assert one["GSM8K, style"] == pytest.approx(100 * by_style["uptake"], abs=0.05)
+    assert shown["own, %"].dropna().unique().tolist() == [10.0, 50.0]
 
 
 def test_f14_draws_each_row_with_both_intervals_and_says_how_many(plain):
