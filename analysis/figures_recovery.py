@@ -142,7 +142,9 @@ def _given(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _has_fraction(rows: pd.DataFrame) -> bool:
-    return bool(rows[list(_FRACTION)].notna().all(axis=None))
+    """Whether the panel's loss is large and sure enough; where no problem changed a fraction has no interval."""
+    untrained = rows[rows["arm"] == UNTRAINED]
+    return bool(rows["fraction"].notna().all() and untrained[list(_FRACTION)].notna().all(axis=None))
 
 
 def _value(rows: pd.DataFrame, arm: str, names: tuple[str, ...]) -> float:
