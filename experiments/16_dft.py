@@ -18,16 +18,15 @@ IN_GRID = ("sft", "dft")
 @experiment(number=16, figures=["F12", "F13", "T2"], tasks=["math500", "olympiads", "gsm8k", "arithmetic"])
 def arms(study):
     sizes, data = study.preset.reasoning, Solutions(problems=study.reasoning_problems)
-    seen = study.reasoning.max_length
     for student in study.reasoning_students:
         yield "untrained", study.often(student)
-        yield "training_set", student.likelihood(data, sizes.read, max_length=seen), {"arm": "untrained"}
+        yield "training_set", student.likelihood(data, sizes.read), {"arm": "untrained"}
         for objective in sizes.objectives:
             training = study.reasoning.but(objective=objective)
             made = student.train(data, training.but(snapshots=sizes.snapshots))
             for step in (*sizes.snapshots, training.steps(data.size)):
                 yield objective, study.often(made.at(step)), {"step": step}
-            yield "training_set", made.likelihood(data, sizes.read, max_length=seen), {"arm": objective}
+            yield "training_set", made.likelihood(data, sizes.read), {"arm": objective}
             for rate, batch in product(sizes.learning_rates, sizes.batch_sizes) if objective in IN_GRID else ():
                 in_grid = training.but(learning_rate=rate, batch_size=batch)
                 made_so = made if in_grid == training else student.train(data, in_grid)

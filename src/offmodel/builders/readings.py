@@ -66,8 +66,6 @@ def build_likelihood(bench: Bench, recipe: Likelihood, out: Path) -> None:
         answered_example(chat, framed(one.messages, recipe.framing), one.text, one.finished, one.ids if own else ())
         for one in answers
     ]
-    if recipe.max_length:
-        examples = [one.cut(recipe.max_length) for one in examples]
     progress = Progress(f"{recipe.id}: reading", len(answers), "answer")
     read = bench.loaded.reader(recipe.model).logprobs(examples, bench.settings.device_batch, progress)
     progress.close()

@@ -77,8 +77,7 @@ class Likelihood(Recipe):
     """How likely a model finds answers, token by token: the first `n` of `of`, whoever wrote them.
 
     Answers of a model of the same origin are read as the tokens that were generated, others are encoded anew. `framing`
-    is put around the chats, which were answered without it. With `max_length` only the tokens are read that a training
-    so limited learns from, prompt and answer together.
+    is put around the chats, which were answered without it.
     """
 
     kind: Literal["likelihood"] = "likelihood"
@@ -87,7 +86,6 @@ class Likelihood(Recipe):
     of: Annotated[Completions | Solutions | Scores, Field(discriminator="kind")]
     n: int = Field(gt=0)
     framing: Framing | None = None
-    max_length: int | None = Field(default=None, gt=0, exclude_if=not_given)
 
     @property
     def writer(self) -> str:
