@@ -18,7 +18,7 @@ from analysis.load import NothingToDrawError, Results
 from analysis.style import COLUMN_WIDTH, GREY, PAGE_WIDTH, RC, condition
 from analysis.tables import change_cell
 from offmodel.math_training import AVERAGE, BIN_EDGES, READING, final_table, grid, head_to_head, progress
-from offmodel.published import TRAINED_ON
+from offmodel.published import SOURCE
 from offmodel.results import UNTRAINED
 
 _DASHES = ["-", (0, (3, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
@@ -127,8 +127,7 @@ def markdown_t2(results: Results) -> str:
             cells.append(_cell(own.iloc[0]) if len(own) else "")
         lines.append(f"| {student} | {condition(str(arm)).label} | {rows['step'].iloc[0]} | {' | '.join(cells)} |")
     if table["published"].notna().any():
-        same = "student, problems and k are the same and weights were full"
-        lines += ["", f"Published: {TRAINED_ON}, where {same}."]
+        lines += ["", f"Published: {SOURCE}."]
     return "\n".join(lines)
 
 

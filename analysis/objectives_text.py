@@ -19,9 +19,8 @@ def uptake_and_changes(results: Results) -> pd.DataFrame:
     table = table[table["uptake"].notna() & (table["arm"] != UNTRAINED)].copy()
     table["objective"] = [condition(arm).label for arm in table["arm"]]
     table["own, %"] = 100 * table["on_model_share"]
-    table["NLL"] = table["uptake"].where(table["measure"] == NLL).round(2)
     keys = ["student", "after", "objective", "learning_rate", "own, %"]
-    read = table[table["measure"] == NLL]
+    read = table[table["measure"] == NLL].assign(NLL=lambda rows: rows["uptake"].round(2))
     whole = read.drop_duplicates(keys)[[*keys, "NLL"]]
     for task, title in table.drop_duplicates("task")[["task", "task_title"]].itertuples(index=False):
         own = read[read["task"] == task].assign(**{title: (100 * read["change"]).round(1)})

@@ -10,7 +10,7 @@ from analysis.style import condition
 from analysis.tables import change_cell
 from offmodel.math_training import by_greedy
 from offmodel.offline_compared import offline_table
-from offmodel.published import TRAINED_ON
+from offmodel.published import SOURCE
 from offmodel.results import UNTRAINED
 
 
@@ -78,5 +78,5 @@ def _legend(seeds: int, published: bool) -> str:
         "trained: tokens that it learned from, prompts included",
     ]
     if published:
-        parts.append(f"published: {TRAINED_ON}, where student, problems and k are the same and weights were full")
+        parts.append(f"published: {SOURCE}")
     return "; ".join(parts) + "."

@@ -18,7 +18,7 @@ def arms(study):
         for name, framing in {"none": None, **study.framings(teacher)}.items():
             trained, about = student.train(foreign, study.sft, framing), {"after": teacher.alias, "trained_with": name}
             yield "inoculation", trained, about | {"asked_with": "none"}
-            yield "training_data", student.likelihood(foreign, foreign.size, framing=framing), about
+            yield "training_data", student.likelihood(foreign, foreign.size, framing), about
             if framing:
                 plain = student.train(foreign, study.sft)
                 yield "inoculation", Asked(trained, framing), about | {"asked_with": name}

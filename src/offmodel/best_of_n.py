@@ -56,13 +56,13 @@ def best_of_n_table(
         same = items[(items["experiment"] == pair.keys["experiment"]) & (items["student"] == student)]
         same = same[same["task"] == task]
         writers = {UNTRAINED: None, ON_MODEL: student, OFF_MODEL: pair.keys["after"], FLOOR: None}
+        before = _guessed(guesses, pair.keys, UNTRAINED, None).get((PASS, 1))
         for arm, teacher in writers.items():
             own = same[same["arm"] == arm]
             own = own if teacher is None else own[own["teacher"] == teacher]
             key = (pair.keys["experiment"], student, task, arm, teacher)
             if key not in done:
                 chance = _guessed(guesses, pair.keys, arm, teacher)
-                before = _guessed(guesses, pair.keys, UNTRAINED, None).get((PASS, 1))
                 done[key] = _arm_rows(own, chance, pair if arm == OFF_MODEL else None, before) if len(own) else []
             rows += [pair.keys | {"arm": arm} | row for row in done[key]]
     return pd.DataFrame(rows, columns=[*PAIR_KEYS, *COLUMNS]).astype({"guessed": float})

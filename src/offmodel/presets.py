@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from offmodel.errors import RequestError
 from offmodel.models.own import OwnModel
@@ -105,11 +105,16 @@ class AnswersRead(_Section):
     n: int = Field(gt=0)
 
 
-def _beside(arms: list[int], controls: list[int]) -> list[int]:
-    """Controls that are asked for, each of which must stand beside an arm."""
-    if alone := sorted({*controls} - {*arms}):
-        raise ValueError(f"controls {alone} stand beside no arm: the arms are {arms}")
-    return controls
+def _beside(field: str) -> AfterValidator:
+    """Of controls that are asked for: each must stand beside an arm, those of the field that is named."""
+
+    def check(controls: list[int], others: ValidationInfo) -> list[int]:
+        arms = others.data.get(field, controls)
+        if alone := sorted({*controls} - {*arms}):
+            raise ValueError(f"controls {alone} stand beside no arm: the arms are {arms}")
+        return controls
+
+    return AfterValidator(check)
 
 
 class Repair(_Section):
@@ -117,24 +122,14 @@ class Repair(_Section):
     are."""
 
     sizes: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)] = [4, 16, 64, 256, 1024]
-    controls: list[Annotated[int, Field(gt=0)]] = [4, 16, 64, 256, 1024]
-
-    @field_validator("controls")
-    @classmethod
-    def _stand_beside_an_arm(cls, controls: list[int], others: ValidationInfo) -> list[int]:
-        return _beside(others.data.get("sizes", controls), controls)
+    controls: Annotated[list[Annotated[int, Field(gt=0)]], _beside("sizes")] = [4, 16, 64, 256, 1024]
 
 
 class Openings(_Section):
     """Prefilling: how many tokens of another answer are given, and with how many the controls."""
 
     tokens: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 4, 16, 64, 256]
-    controls: list[Annotated[int, Field(gt=0)]] = [4, 16, 64, 256]
-
-    @field_validator("controls")
-    @classmethod
-    def _stand_beside_an_arm(cls, controls: list[int], others: ValidationInfo) -> list[int]:
-        return _beside(others.data.get("tokens", controls), controls)
+    controls: Annotated[list[Annotated[int, Field(gt=0)]], _beside("tokens")] = [4, 16, 64, 256]
 
 
 class Inoculation(_Section):

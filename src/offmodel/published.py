@@ -6,7 +6,10 @@ from offmodel.evaluation.registry import TASKS
 
 _STUDENT: Final = "qwen2.5-math-1.5b"
 _SAMPLES: Final = 16
-TRAINED_ON: Final = "arXiv 2508.05629, students trained on 100,000 problems of NuminaMath-CoT"
+SOURCE: Final = (
+    "arXiv 2508.05629, students trained on 100,000 problems of NuminaMath-CoT, where student, problems and k are the "
+    "same and weights were full"
+)
 # Accuracy in per cent, mean of 16 answers at temperature 1 to all problems of the benchmark, after training of full
 # weights: on NuminaMath's solutions, and its table on offline RL (GRPO is online).
 _ACCURACY: Final = {
@@ -22,7 +25,7 @@ def published_accuracy(
 ) -> float | None:
     """The paper's accuracy of an arm, a share, where the same is measured: its student, all problems of the task, as
     many answers to each, and full weights (`adapter` "full", or None where nothing was trained); else None. What was
-    trained on, and for how long, is not looked at: `TRAINED_ON` has to be said beside it."""
+    trained on, and for how long, is not looked at: `SOURCE` has to be said beside it."""
     if task not in _ACCURACY or n != TASKS[task].items or samples != _SAMPLES:
         return None
     percent = _ACCURACY[task].get(arm) if student == _STUDENT and adapter != "lora" else None

@@ -40,16 +40,10 @@ def _check_prompts(prompts: str, data: Path | None) -> None:
 
 
 @lru_cache
-def _check_answers(problems: str, data: Path | None, reward: RewardName, least: int) -> None:
-    """Find what a reward cannot judge before students are trained for it; the problems in their canonical form."""
-    asked = Prompts.model_validate_json(problems)
-    answers = [problem.answer for problem in load_problems(asked, data) if problem.answer]
-    check_answers(reward, answers)
-    if len(answers) < least:
-        raise RequestError(
-            f"an update asks {least} different problems, and {len(answers)} of '{asked.source}' have an answer; "
-            "raise n or lower prompts_per_update"
-        )
+def _answers(problems: str, data: Path | None) -> tuple[str, ...]:
+    """The answers of those problems that have one; finds too few, or a broken line, as `_check_prompts` does."""
+    loaded = load_problems(Prompts.model_validate_json(problems), data)
+    return tuple(problem.answer for problem in loaded if problem.answer)
 
 
 @dataclass(frozen=True)
@@ -134,7 +128,13 @@ class Study:
         require_trl()
         size = self.preset.rl
         problems = self._problems(size.problems, size.n)
-        _check_answers(problems.canonical(), self.data, size.reward, size.prompts_per_update)
+        answers = _answers(problems.canonical(), self.data)
+        check_answers(size.reward, answers)
+        if len(answers) < size.prompts_per_update:
+            raise RequestError(
+                f"an update asks {size.prompts_per_update} different problems, and {len(answers)} of "
+                f"'{problems.source}' have an answer; raise n or lower prompts_per_update"
+            )
         return problems
 
     @property
@@ -153,7 +153,7 @@ class Study:
 
     def _problems(self, source: str, n: int) -> Prompts:
         problems = Prompts(source=source, revision=problem_revision(source, self.data), n=n)
-        _check_prompts(problems.canonical(), self.data)
+        _answers(problems.canonical(), self.data)
         return problems
 
     @property
@@ -170,11 +170,15 @@ class Study:
         return Preferences(of=self._samples(student), reward=self.preset.reasoning.reward, seed=self.seed)
 
     def _samples(self, student: Model) -> tuple[Completions, ...]:
-        _check_answers(self.reasoning_problems.canonical(), self.data, self.preset.reasoning.reward, 1)
+        problems = self.reasoning_problems
+        answers = _answers(problems.canonical(), self.data)
+        check_answers(self.preset.reasoning.reward, answers)
+        if not answers:
+            raise RequestError(f"none of the {problems.n} problems of '{problems.source}' has an answer; take others")
         drawn, longest = self.preset.reasoning.drawn, self.preset.reasoning.max_tokens
         seeds = [(self.seed * drawn + number) % 2**32 for number in range(drawn)]  # no seed of a study shares any
         plain = Decoding(temperature=1, max_tokens=longest)  # as the model itself answers
-        return tuple(student.answer(self.reasoning_problems, plain.but(seed=seed)) for seed in seeds)
+        return tuple(student.answer(problems, plain.but(seed=seed)) for seed in seeds)
 
     @property
     def dpo(self) -> DPO:

@@ -53,11 +53,10 @@ class _Model(Recipe):
     def distil(self, prompts: Prompts, towards: "Base", distillation: Distillation) -> "Distilled":
         return Distilled(start=self, prompts=prompts, towards=towards, distillation=distillation)  # type: ignore[arg-type]
 
-    def likelihood(self, of: "Completions | Scores", n: int, **how: Any) -> "Likelihood":
-        """How likely it finds the first `n` answers; `how` are the further fields of `Likelihood`."""
+    def likelihood(self, of: "Completions | Scores", n: int, framing: Framing | None = None) -> "Likelihood":
         from offmodel.recipes.readings import Likelihood
 
-        return Likelihood(model=self, of=of, n=n, **how)  # type: ignore[arg-type]
+        return Likelihood(model=self, of=of, n=n, framing=framing)  # type: ignore[arg-type]
 
     def scores(self, task: "Task", n: int, decoding: Decoding, **how: Any) -> "Scores":
         """Its scores on `n` problems; `how` are the further fields of `Scores`."""

@@ -4,7 +4,6 @@ What is put into its loop stands in `dpo_loop`.
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +86,7 @@ def train_dpo(
     checkpoint = last_checkpoint(work, fingerprint)
     lengths = [max(len(side.input_ids) for side in pair) for pair in pairs]
     order = order_of_examples(lengths, settings.epochs, settings.batch_size, settings.seed)
-    refuse_only_warm_up(math.ceil(len(order) / settings.batch_size), settings)
+    refuse_only_warm_up(settings.steps(len(pairs)), settings)
     student = load_checkpoint(start, dtype)
     trainer = LoggingDPO(
         on_progress=on_progress,
