@@ -29,12 +29,13 @@ N = 5
 
 
 class Parrot:
-    """Says ` 7`, whatever is asked, and remembers how it was asked."""
+    """Says ` 7`, or what else it is told to, whatever is asked, and remembers how it was asked."""
 
     name = "parrot"
 
-    def __init__(self, chat: ChatFormat):
+    def __init__(self, chat: ChatFormat, says: str = " 7"):
         self.chat = chat
+        self.said = chat._tokenizer.encode(says, add_special_tokens=False)
         self.prompts: list[str] = []
         self.seeds: list[int] = []
         self.limits: set[int] = set()
@@ -52,8 +53,9 @@ class Parrot:
         self.prompts += [self.chat._tokenizer.decode(ids) for ids in prompts]
         self.seeds += seeds
         self.limits.add(decoding.max_tokens)
-        ids = (*self.chat.answer_ids(" 7"), *self.chat.end_ids)
-        return [Generation(" 7", len(ids), "stop", ids)] * len(prompts)
+        ids = (*self.said, *self.chat.end_ids)
+        text = self.chat._tokenizer.decode(ids, skip_special_tokens=True)
+        return [Generation(text, len(ids), "stop", ids)] * len(prompts)
 
     def next_logprobs(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[int]]) -> list[list[float]]:
         raise NotImplementedError
@@ -107,6 +109,15 @@ def test_a_begun_answer_is_its_beginning_and_what_follows(chat: ChatFormat, tmp_
     assert list(first["response_ids"]) == [*start, *chat.answer_ids(" 7"), *chat.end_ids]
     assert first["response_tokens"] == len(first["response_ids"]) and last["response_tokens"] == len(begun[items[-1]])
     assert table["truncated"].tolist() == [False] * N
+
+
+def test_a_thought_in_control_tokens_is_scored_as_plain_text(smollm2: Path, tmp_path: Path) -> None:
+    harmony = load_chat_format(smollm2, "template", harmony=True)
+    marks = ["<|channel|>", "<|message|>", "<|end|>", "<|return|>"]
+    harmony._tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    harmony.end_ids = harmony._tokenizer.convert_tokens_to_ids(["<|return|>"])
+    parrot = Parrot(harmony, "<|channel|>analysis<|message|>Seven.<|end|><|channel|>final<|message|>7")
+    assert set(rows(plain(), parrot, tmp_path)["response"]) == {"<think>\nSeven.\n</think>\n\n7"}
 
 
 def test_openings_are_the_tokens_that_were_generated(chat: ChatFormat) -> None:

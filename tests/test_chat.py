@@ -145,7 +145,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
         load_chat_format(tmp_path, "template")
 
 
-def test_thoughts_between_control_tokens_become_plain_text(template: ChatFormat) -> None:
+def test_thoughts_between_control_tokens_become_plain_text() -> None:
     whole = (
         "<|channel|>analysis<|message|>The user asks\nfor 2 + 2.<|end|><|start|>assistant"
         "<|channel|>final<|message|>It is 4.<|return|>"
@@ -157,5 +157,14 @@ def test_thoughts_between_control_tokens_become_plain_text(template: ChatFormat)
         "<think>\na\n\nb"
     )
     assert from_harmony("no channel") == "no channel"
-    ids = [*template.answer_ids("4"), *template.end_ids]
-    assert (template.text(ids), template.text(ids, control=True)) == ("4", "4<|im_end|>")
+
+
+def test_an_answer_in_harmony_says_what_was_thought(smollm2: Path, template: ChatFormat) -> None:
+    harmony = load_chat_format(smollm2, "template", harmony=True)
+    harmony._tokenizer.add_special_tokens({"additional_special_tokens": ["<|channel|>", "<|message|>"]})
+    raw = "<|channel|>analysis<|message|>2 + 2"
+    ids = harmony._tokenizer.encode(raw, add_special_tokens=False)
+    assert harmony.answer_text("analysis2 + 2", ids) == harmony.text(ids) == "<think>\n2 + 2"
+    four = [*template.answer_ids("4"), *template.end_ids]
+    assert harmony.answer_text("4", four) == template.text(four) == "4"
+    assert template.answer_text("cut by a stop string", four) == "cut by a stop string"

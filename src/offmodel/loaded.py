@@ -82,7 +82,8 @@ class Loaded:
         """How the model is talked to."""
         card = MODELS[model.student]
         assert card.chat != "api", "a model behind a network has no checkpoint"
-        return load_chat_format(self.checkpoint(model), card.chat, card.template_options)
+        harmony = card.thinking == "harmony"
+        return load_chat_format(self.checkpoint(model), card.chat, card.template_options, harmony)
 
     def checkpoint(self, model: Model) -> Path:
         """A full checkpoint folder of the model: the base's artefact, or its adapters merged into a temporary one."""

@@ -10,7 +10,6 @@ from offmodel.data.chat import Message
 from offmodel.data.derived import Verdicts, accepted, mixed, preferences, scrambled, solutions
 from offmodel.data.problems import load_problems
 from offmodel.data.prompts import load_prompts
-from offmodel.data.thoughts import from_harmony
 from offmodel.engines.answering import generate_in_chunks, stop_of
 from offmodel.engines.api import answer_by_api, told
 from offmodel.engines.base import answer_seed
@@ -30,8 +29,7 @@ def build_completions(bench: Bench, recipe: Completions, out: Path, scratch: Pat
     seeds = [answer_seed(recipe.decoding.seed, prompt["id"]) for prompt in prompts]
     journal = Journal(scratch / "answers.jsonl")
     progress = Progress(f"{recipe.id}: answers", len(prompts), "prompt")
-    card = MODELS[recipe.model.student]
-    source = card.source
+    source = MODELS[recipe.model.student].source
     lengths: list[int | None] = [None] * len(prompts)  # a provider does not say how it counts
     if isinstance(source, ApiModel):
         keys = [prompt["id"] for prompt in prompts]
@@ -45,8 +43,7 @@ def build_completions(bench: Bench, recipe: Completions, out: Path, scratch: Pat
         answers = generate_in_chunks(
             engine, ids, seeds, recipe.decoding, stop_of(chat), journal, bench.settings.chunk, progress
         )
-        if card.thinking == "harmony":  # its marks are control tokens, which an engine's text leaves out
-            answers = [replace(answer, text=from_harmony(chat.text(answer.ids, control=True))) for answer in answers]
+        answers = [replace(answer, text=chat.answer_text(answer.text, answer.ids)) for answer in answers]
     progress.close()
     rows = [
         {

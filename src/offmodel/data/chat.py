@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
 from offmodel.data.jsonl import read_jsonl
+from offmodel.data.thoughts import CHANNEL, from_harmony
 from offmodel.errors import RequestError
 from offmodel.paths import PROMPTS
 from offmodel.values import Framing
@@ -70,9 +71,13 @@ class ChatFormat(ABC):
         """The answer's own ids. Text that spells a control token stays text: answers are another model's words."""
         return self._tokenizer.encode(answer, add_special_tokens=False, split_special_tokens=True)
 
-    def text(self, ids: Sequence[int], control: bool = False) -> str:
-        """What ids say, control tokens left out unless asked for."""
-        return self._tokenizer.decode(list(ids), skip_special_tokens=not control)
+    def text(self, ids: Sequence[int]) -> str:
+        """What ids say, control tokens left out."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def answer_text(self, text: str, ids: Sequence[int]) -> str:
+        """What an answer says: the engine's text of it, which stop strings have cut, or what its ids add to that."""
+        return text
 
 
 class TemplateChat(ChatFormat):
@@ -97,6 +102,17 @@ class TemplateChat(ChatFormat):
         after = self._tokenizer.apply_chat_template(chat, tokenize=False, **self._options).rpartition(marker)[2]
         ids = self._tokenizer.encode(after, add_special_tokens=False)
         return ids[0] if ids and ids[0] in self._tokenizer.added_tokens_decoder else self._tokenizer.eos_token_id
+
+
+class HarmonyChat(TemplateChat):
+    """A template whose answers mark thoughts by control tokens; their text has plain marks (`data.thoughts`)."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        raw = self._tokenizer.decode(list(ids), skip_special_tokens=False)
+        return from_harmony(raw) if CHANNEL in raw else super().text(ids)
+
+    def answer_text(self, text: str, ids: Sequence[int]) -> str:
+        return self.text(ids)
 
 
 def _on_one_day(form: str) -> str:
@@ -148,9 +164,14 @@ def in_context_digest(examples: Path = WORKED_EXAMPLES) -> str:
 
 
 def load_chat_format(
-    folder: Path, style: Literal["template", "in_context"], options: Mapping[str, bool | str] | None = None
+    folder: Path,
+    style: Literal["template", "in_context"],
+    options: Mapping[str, bool | str] | None = None,
+    harmony: bool = False,
 ) -> ChatFormat:
     """The chat format of a model folder, from its tokenizer; `options` are passed to its template.
+
+    `harmony`: its answers are in OpenAI's Harmony format.
 
     Raises:
         RequestError: the folder has no tokenizer, or `template` is asked of a tokenizer that has none.
@@ -165,7 +186,7 @@ def load_chat_format(
         return InContextChat(tokenizer)
     if not getattr(tokenizer, "chat_template", None):
         raise RequestError(f"{folder} has no chat template; give this model the chat style in_context")
-    return TemplateChat(tokenizer, options)
+    return HarmonyChat(tokenizer, options) if harmony else TemplateChat(tokenizer, options)
 
 
 @dataclass(frozen=True)

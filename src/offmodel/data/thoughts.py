@@ -6,7 +6,9 @@ form that most families write: `<think>…</think>` and the answer.
 """
 
 import re
+from typing import Final
 
+CHANNEL: Final = "<|channel|>"
 _MESSAGE = re.compile(
     r"<\|channel\|>\s*(\w+).*?<\|message\|>(.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)", re.DOTALL
 )

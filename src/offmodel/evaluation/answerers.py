@@ -84,7 +84,7 @@ class EngineLM(StudyLM):
         if made is None:
             return Answered(self._chat.text(opening), len(opening), False, tuple(opening))
         ids = (*opening, *made.ids)
-        text = self._chat.text(ids) if opening else made.text
+        text = self._chat.text(ids) if opening else self._chat.answer_text(made.text, made.ids)
         return Answered(text, len(opening) + made.tokens, made.finish_reason == "length", ids, made.filled)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
