@@ -15,7 +15,7 @@ from offmodel.executors import Outcome
 from offmodel.paths import ROOT
 from offmodel.plan import Plan, make_plan, next_batch
 from offmodel.presets import AnswersRead, ScriptSize, load_preset
-from offmodel.recipes import Completions, Scripted, Trained
+from offmodel.recipes import Completions, Reinforced, Scripted, Trained
 from offmodel.runner import run
 from offmodel.settings import Settings
 from offmodel.store import Store
@@ -182,6 +182,20 @@ def test_own_samples_are_judged_where_they_are_drawn(tmp_path: Path) -> None:
     assert sum(name.startswith("preferences-") for name in drawn) == 1
     (trained,) = [step for step in made.steps if step.group.startswith("dpo:")]
     assert trained.tokens == 400 * 2 * 2 * (60 + 128)  # two pairs of each problem, two answers of each pair
+
+
+@pytest.mark.parametrize("rate", [None, 2e-4])
+def test_rl_goes_on_from_the_damage_that_its_section_names(rate: float | None) -> None:
+    pytest.importorskip("trl", reason="needs the extra `rl`")
+    script: Experiment = runpy.run_path(str(ROOT / "experiments" / "12_rl.py"))["arms"]
+    preset = PRESET.model_copy(update={"rl": PRESET.rl.model_copy(update={"sft_learning_rate": rate})})
+    found = collect_arms(script, preset, [0], None, None)
+    (damaged,) = [arm.model for arm in found if arm.name == "off_model_sft"]
+    assert isinstance(damaged, Trained) and damaged.training.learning_rate == (rate or PRESET.sft.learning_rate)
+    ends = [arm for arm in found if arm.parameters.get("updates") == PRESET.rl.updates]
+    starts = {(arm.parameters["start"], arm.parameters["reward"]): arm.model for arm in ends}
+    assert list(starts) == [("off_model_sft", "number"), ("off_model_sft", "format"), ("untrained", "number")]
+    assert [model.start == damaged for model in starts.values() if isinstance(model, Reinforced)] == [True, True, False]
 
 
 def test_running_settings_change_no_id(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_a_table_by_hand():
     damaged, whole = table.iloc[2], table.iloc[3]
     assert (damaged["start"], damaged["accuracy"]) == ("off_model_sft", 0.5)
     assert damaged["change"] == pytest.approx(0.4) and damaged["change_low"] > 0
+    assert damaged["p"] == pytest.approx(2 / 2**4)  # four problems won and none lost
     assert damaged["fraction"] == pytest.approx((0.5 - 0.1) / (0.9 - 0.1)) and pd.isna(damaged["reason"])
     assert damaged["mean_reward"] == pytest.approx((0.4 + 0.6) / 2)
     # 100 + 200 + 300 + 400 tokens with one seed, 40 more with the other

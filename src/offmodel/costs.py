@@ -39,7 +39,7 @@ def cost_table(
     sampled_tokens are those of a further training that the student sampled itself meanwhile; null for the others. The
     kinds cannot be added up: the first is paid once, the others at every problem. `accuracy` is over the problems that
     the intervention's table compares; `p` is of its change from the damaged student, one arm at a time (null for best
-    of n, which compares several answers with one, and RL); `reason` says why the fraction (low, high: 95 %) is
+    of n, which compares several answers with one); `reason` says why the fraction (low, high: 95 %) is
     undefined, or cost_tokens null.
     """
     makers: list[tuple[pd.DataFrame | None, Callable[[dict[str, Any]], dict[str, Any] | None]]] = [

@@ -52,11 +52,14 @@ class Objectives(_Section):
 
 
 class Reinforcement(RLSize):
-    """RL: which problems (a key of `data.problems.PROBLEM_SOURCES`), how many, and which reward is the right answer."""
+    """RL: which problems (a key of `data.problems.PROBLEM_SOURCES`), how many, and which reward is the right answer;
+    and the learning rate of the off-model SFT that it goes on from, that of `sft` where none is given. After a damage
+    that leaves no answer right there is nothing to reinforce."""
 
     problems: str = "gsm8k_train"
     n: int = Field(default=7000, gt=0)
     reward: AnswerReward = "number"
+    sft_learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 class Reasoning(TrainingSize):

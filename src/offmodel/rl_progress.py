@@ -17,7 +17,7 @@ from offmodel.style import style_effects
 RL = "rl"
 STARTS = [OFF_MODEL, UNTRAINED]
 _SCORES = ["accuracy", "low", "high", "n", "seeds"]  # as in the score table
-_CHANGE = ["change", "change_low", "change_high"]
+_CHANGE = ["change", "change_low", "change_high", "p"]
 _FRACTION = ["fraction", "fraction_low", "fraction_high", "reason"]
 _SHIFT = ["shift", "shift_low", "shift_high"]
 _TOKENS = ["training_tokens", "sampled_tokens"]
@@ -35,7 +35,8 @@ def rl_table(
 
     The two starts come first, with 0 updates and no reward: untrained, and off_model_sft. `scores` is
     `results.score_table` of the items. `COLUMNS`:
-        change: of accuracy from that start, paired by problem (`statistics.paired_difference`); null for the starts.
+        change, p: of accuracy from that start, paired by problem (`statistics.paired_difference`, and as in
+            `pairs.RECOVERY_COLUMNS`); null for the starts.
         fraction, reason: share of what off-model SFT took that is back (`statistics.recovery_fraction`), where that is
             the start; where it is undefined, the reason why.
         mean_reward: of the answers sampled at that update, over seeds; null where there is no curve.
@@ -101,7 +102,8 @@ def _compared(scores: pd.DataFrame, starts: dict[str, pd.DataFrame], start: str)
     controls = {arm: _of_seeds(control, scores) for arm, control in starts.items()}
     if len(controls[start]):
         rng = np.random.default_rng(BOOTSTRAP_SEED)
-        row |= dict(zip(_CHANGE, statistics.paired_difference(scores, controls[start], rng), strict=True))
+        change = statistics.paired_difference(scores, controls[start], rng)
+        row |= dict(zip(_CHANGE, [*change, statistics.paired_p(scores, controls[start])], strict=True))
     if start != OFF_MODEL:
         return row
     missing = [arm for arm, control in controls.items() if control.empty]

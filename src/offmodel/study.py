@@ -108,6 +108,11 @@ class Study:
         return self.sft.but(schedule="constant", warmup_ratio=0)
 
     @property
+    def sft_before_rl(self) -> Training:
+        """`sft`, at the rate that `[rl]` names for the damage that it goes on from."""
+        return self.sft.but(learning_rate=self.preset.rl.sft_learning_rate or self.preset.sft.learning_rate)
+
+    @property
     def distillation(self) -> Distillation:
         """How students are distilled on their own answers.
 
