@@ -51,7 +51,7 @@ def load(preset: str | Path, experiment: str) -> Results:
     """
     folder = preset if isinstance(preset, Path) else RESULTS / preset
     path = folder / experiment / "items.parquet"
-    command = f"python experiments/{experiment}.py --preset {folder.name}"
+    command = f"python experiments/{experiment}.py --preset {folder.name.removesuffix('.part')}"
     if not path.is_file():
         raise RequestError(f"there is no {path}; `{command}` makes it")
     more = {name: path.with_name(f"{name}.parquet") for name in ("style", "likelihoods", "probabilities", "curves")}

@@ -16,6 +16,7 @@ from offmodel.inoculation import inoculation_table
 from offmodel.recovery import prefill_table, repair_table
 from offmodel.results import is_floor
 from offmodel.rl_progress import rl_table
+from offmodel.statistics import FEW_CHANGES
 
 # By the argument of `cost_table`: the experiment, and its table.
 _TABLES: dict[str, tuple[str, Callable[[Results], pd.DataFrame]]] = {
@@ -28,12 +29,13 @@ _TABLES: dict[str, tuple[str, Callable[[Results], pd.DataFrame]]] = {
 WAYS_BACK = tuple(experiment for experiment, _ in _TABLES.values())
 _LEGEND = (
     "recovered: share of what off-model SFT took that is back, 0 where it left the student, 1 where it was untrained, "
-    "with its 95 % interval over problems, undefined where no loss is detectable, and none where no problem changed; "
-    "p: of the change from the damaged student, exact McNemar, each setting for itself, so that of twenty that do "
-    "nothing one is below 0.05; tokens: what it costs beyond asking the damaged student once, of a training prompts "
-    "and answers, and the kinds do not add up; prefill leaves out the problems whose beginning already holds an "
-    "answer, and compares on the others; best of n is compared with one sampled answer of the untrained student, each "
-    "less what as many answers to other problems guess, the others with its greedy one."
+    "with its 95 % interval over problems; undefined where the loss is below 5 points, without an interval where it "
+    f"cannot be told from none or fewer than {FEW_CHANGES} problems changed; p: of the change from the damaged "
+    "student, exact McNemar (several seeds: sign-flip), each setting for itself, so that of twenty that do nothing one "
+    "is below 0.05; tokens: what it costs beyond asking the damaged student once, of a training prompts and answers, "
+    "and the kinds do not add up; prefill leaves out the problems whose beginning already holds an answer, and "
+    "compares on the others; best of n is compared with one sampled answer of the untrained student, each less what "
+    "as many answers to other problems guess, the others with its greedy one."
 )
 _HEAD = ["| intervention | setting | tokens | paid | accuracy % | recovered | p |", "|---|---|---:|---|---:|---:|---:|"]
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.style import condition, details, in_order
-from offmodel.results import UNTRAINED, is_floor, score_table
+from offmodel.results import UNTRAINED, is_floor, matching, score_table
 
 WIDTH = 110
 AT_FLOOR = "~"
@@ -128,8 +128,7 @@ def _blocks(table: pd.DataFrame) -> Iterator[_Block]:
             for _, row in rows.iterrows()
         ]
         name, value = rows["floor_arm"].iloc[0], rows["floor"].iloc[0]
-        own = (floors["student"] == student) | floors["student"].isna()
-        measured = floors[own & (floors["task"] == task) & (floors["arm"] == name)]
+        measured = matching(floors, {"student": student, "task": task, "arm": name})
         if len(measured):
             lines.append(_Line("", name, "floor", _cells(measured.iloc[0], several)))
         elif pd.notna(value):
@@ -138,12 +137,13 @@ def _blocks(table: pd.DataFrame) -> Iterator[_Block]:
 
 
 def _title(rows: pd.DataFrame) -> str:
-    """A task's name, its numbers of items and seeds, and the size of change that the comparison would often miss."""
+    """A task's name, its numbers of items and seeds, and the loss that may be in the arms that none was found in."""
     title = f"{rows['task_title'].iloc[0]}: {rows['n'].iloc[0]} problems"
     if rows["seeds"].max() > 1:
         title += f", {rows['seeds'].max()} seeds"
-    if rows["detectable"].notna().any():
-        drop = f"{100 * rows['detectable'].max():.0f} points"
+    unfound = rows.loc[rows["p_holm"] >= 0.05, "detectable"]
+    if unfound.notna().any():
+        drop = f"{100 * unfound.max():.0f} points"
         title += f"; a drop under {drop} would be missed more often than 1 in 5 by one test alone"
     return title
 

@@ -21,7 +21,8 @@ def arms(study):
             fresh, then = study.held_out(k), {"after": teacher.alias, "k": k}
             own = student.answer(fresh, study.sampling)
             yield "on_model_repair", damaged.train(own, study.repair), then
-            yield "on_policy_distillation", damaged.distil(fresh, student, study.distillation), then
+            if study.distils(student):
+                yield "on_policy_distillation", damaged.distil(fresh, student, study.distillation), then
             if k in study.preset.repair.controls:
                 yield "off_model_more", damaged.train(teacher.answer(fresh, study.sampling), study.repair), then
                 if third := study.third(student, teacher):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import SMOKE, run_study
 
-from offmodel.cells import collect_arms, measurements, requested_tasks
+from offmodel.cells import collect_arms, measurements, own_answers, requested_tasks
 from offmodel.collect import has_style
 from offmodel.errors import RequestError
 from offmodel.executors import Outcome
@@ -78,7 +78,25 @@ def test_a_script_may_take_some_of_the_teachers() -> None:
     both = few.model_copy(update={"scripts": {"20_mine": sized}})  # no script of ours
     with pytest.raises(RequestError, match="unknown script '20_mine'"):
         collect_arms(repair, both, [0], None, None)
-    assert both.of_script("20_mine") == ScriptSize(seeds=[0], teachers=["gemma3-270m"])
+    assert both.of_script("20_mine") == ScriptSize(
+        seeds=[0], students=["smollm2-135m"], teachers=["gemma3-270m"], tasks=[]
+    )
+
+
+def test_a_script_may_take_some_of_the_students_and_distil_fewer() -> None:
+    repair: Experiment = runpy.run_path(str(ROOT / "experiments" / "06_on_model_repair.py"))["arms"]
+    both = PRESET.model_copy(update={"students": ["smollm2-135m", "qwen2.5-0.5b"]})
+    sized = both.model_copy(update={"scripts": {"06_on_model_repair": ScriptSize(students=["qwen2.5-0.5b"])}})
+    assert {arm.model.student for arm in collect_arms(repair, sized, [0], None, None)} == {"qwen2.5-0.5b"}
+    assert [one.teacher for one in own_answers(sized, ["qwen2.5-0.5b"], [0], None)] == ["qwen2.5-0.5b"]
+    pytest.importorskip("trl", reason="needs the extra `rl`")
+    distilled = PRESET.distillation.model_copy(update={"students": ("smollm2-135m",)})
+    found = collect_arms(repair, both.model_copy(update={"distillation": distilled}), [0], None, None)
+    for name, students in [("on_model_repair", 2), ("on_policy_distillation", 1)]:
+        assert len({arm.model.student for arm in found if arm.name == name}) == students
+    strange = both.model_copy(update={"scripts": {"12_rl": ScriptSize(students=["smolm2-135m"])}})
+    with pytest.raises(RequestError, match=r"\[scripts.12_rl\] unknown student 'smolm2-135m'; did you mean"):
+        strange.of_script("01_degradation")
 
 
 def test_off_model_arms_differ_in_the_objective_alone() -> None:
@@ -267,6 +285,7 @@ def test_a_plan_imports_no_model_library() -> None:
 @pytest.mark.parametrize(
     ("script", "said"),
     [
+        ("01_degradation", "this training has one step, whose learning rate is 0 while it warms up"),
         ("06_on_model_repair", "asked for 4000 prompts of 'chat' without mathematics after the first 16"),
         ("07_prefill", "a prefill of 4000 tokens leaves none of the 24 of 'instructions'"),
         ("10_inoculation", "unknown framing 'stile'; did you mean 'style'?"),
@@ -278,6 +297,7 @@ def test_a_plan_imports_no_model_library() -> None:
 def test_what_an_intervention_cannot_do_is_said_while_planning(tmp_path: Path, script: str, said: str) -> None:
     mine = tmp_path / "mine.toml"
     changes = {
+        "batch_size = 8\nmax_length = 256\n\n[tasks": "batch_size = 16\nmax_length = 256\n\n[tasks",
         "sizes = [8]\ncontrols = [8]": "sizes = [4000]",
         "tokens = [0, 4]\ncontrols = [4]": "tokens = [4000]",
         '["style"]': '["stile"]',

@@ -53,7 +53,8 @@ def test_a_repair_by_hand():
     expected = st.paired_difference(after, before, rng())
     assert (row["change"], row["change_low"], row["change_high"]) == pytest.approx(expected)
     assert row["fraction"] == pytest.approx(0.2 / 0.5)
-    assert pd.isna(row["reason"]) and pd.isna(row["training_tokens"])
+    assert "fewer than 6 problems changed" in row["reason"] and pd.isna(row["fraction_low"])
+    assert pd.isna(row["training_tokens"])
 
 
 def test_the_pair_comes_first_and_no_answers_are_off_model_sft_itself():

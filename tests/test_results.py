@@ -76,9 +76,9 @@ def test_a_score_of_zero_is_at_a_floor_of_zero():
     assert row_of(score_table(items), arm="off_model_sft")["at_floor"]
 
 
-def test_a_floor_belongs_to_its_student_unless_it_has_none():
+def test_a_floor_belongs_to_its_student():
     rows = [*arm_rows("untrained", "1100", student="a"), *arm_rows("untrained", "1100", student="b")]
-    rows += [*arm_rows("floor_shuffled", "1100", student="a"), *arm_rows("floor_echo", "1000", student=None)]
+    rows += [*arm_rows("floor_shuffled", "1100", student="a"), *arm_rows("floor_echo", "1000", student="b")]
     table = score_table(tiny_items(rows))
     assert row_of(table, arm="untrained", student="a")["floor_arm"] == "floor_shuffled"
     assert row_of(table, arm="untrained", student="b")["floor_arm"] == "floor_echo"

@@ -60,13 +60,14 @@ def test_a_table_by_hand():
     assert list(table["updates"]) == [0, 0, 4, 4]
     damaged, whole = table.iloc[2], table.iloc[3]
     assert (damaged["start"], damaged["accuracy"]) == ("off_model_sft", 0.5)
-    assert damaged["change"] == pytest.approx(0.4) and damaged["change_low"] > 0
+    assert damaged["change"] == pytest.approx(0.4) and damaged["change_low"] < 0 < damaged["change_high"]
     assert damaged["p"] == pytest.approx(2 / 2**4)  # four problems won and none lost
-    assert damaged["fraction"] == pytest.approx((0.5 - 0.1) / (0.9 - 0.1)) and pd.isna(damaged["reason"])
+    assert damaged["fraction"] == pytest.approx((0.5 - 0.1) / (0.9 - 0.1)) and pd.isna(damaged["fraction_low"])
+    assert "fewer than 6 problems changed" in damaged["reason"]
     assert damaged["mean_reward"] == pytest.approx((0.4 + 0.6) / 2)
     # 100 + 200 + 300 + 400 tokens with one seed, 40 more with the other
     assert (damaged["training_tokens"], damaged["sampled_tokens"]) == (1020, 600)
-    assert whole["change"] == pytest.approx(-0.1)
+    assert whole["change"] == pytest.approx(-0.1) and whole["p"] == 1
     assert pd.isna(whole["fraction"]) and whole[["mean_reward", "training_tokens"]].isna().all()
     assert table[["change", "fraction", "mean_reward"]].head(2).isna().all(axis=None)
 
@@ -78,7 +79,10 @@ def test_a_fraction_of_no_drop_has_its_reason():
     assert pd.isna(row["fraction"]) and "below 5 the fraction means nothing" in row["reason"]
     without = items[items["arm"] != "untrained"]
     row = rl_table(without, score_table(without)).iloc[1]
-    assert row["change"] == pytest.approx(-0.5) and row["reason"] == "there is no arm untrained to compare with"
+    assert (
+        row["change"] == pytest.approx(-0.5)
+        and row["reason"] == "there is no arm untrained of the same seeds to compare with"
+    )
 
 
 def test_without_rl_there_are_no_rows():

@@ -91,6 +91,13 @@ def test_detectable_drop_solves_connors_equation():
     assert drop * math.sqrt(120) == pytest.approx(right, abs=1e-5)
 
 
+def test_a_drop_over_several_runs_may_be_larger_than_its_mean_square():
+    # every problem changed by a tenth: squared 0.01, absolute 0.1
+    assert st.detectable_drop(100, 0.01) is None
+    assert st.detectable_drop(100, 0.01, largest=0.1) == pytest.approx(st.detectable_drop(100, 0.01, largest=1))
+    assert 0.027 < (st.detectable_drop(100, 0.01, largest=0.1) or 0) < 0.029
+
+
 def test_detectable_drop_is_undefined_where_even_pure_loss_would_be_missed():
     assert st.detectable_drop(20, 0.05) is None
     assert st.detectable_drop(20, 0.0) is None
@@ -175,11 +182,23 @@ def test_recovery_has_no_interval_when_the_drop_may_be_zero():
     assert found.low is None and found.reason is not None
 
 
-def test_recovery_where_nothing_changed_has_no_interval():
-    untrained, degraded = [1] * 10 + [0] * 10, [1] * 5 + [0] * 15
-    found = st.recovery_fraction(untrained, degraded, degraded, rng())
-    assert found[:3] == (0.0, None, None)
-    assert found.reason is not None and "no problem changed" in found.reason
+@pytest.mark.parametrize("changed", [0, 5, 6])
+def test_recovery_of_a_handful_of_problems_has_no_interval(changed: int):
+    untrained, degraded = [1] * 20 + [0] * 20, [0] * 40
+    found = st.recovery_fraction(untrained, degraded, [1] * changed + [0] * (40 - changed), rng())
+    assert found.value == changed / 20
+    if changed < 6:
+        assert found[1:3] == (None, None) and found.reason is not None and "fewer than 6 problems" in found.reason
+    else:
+        assert found.low is not None and 0 < found.low < 0.3 and found.reason is None
+
+
+def test_a_handful_of_changes_is_no_difference():
+    few = [1] * 5 + [0] * 75  # five won and none lost: p = 0.0625, though hardly a resample is without any of them
+    assert st.paired_difference(few, [0] * 80, rng()) == st.small_sample_difference(few, [0] * 80)
+    assert st.paired_difference(few, [0] * 80, rng()).low < 0
+    more = [1] * 6 + [0] * 74
+    assert st.paired_difference(more, [0] * 80, rng()).low > 0 and st.paired_p(more, [0] * 80) < 0.05
 
 
 def test_two_arms_are_compared_by_the_test_for_as_many_runs():

@@ -24,6 +24,8 @@ def requested_tasks(
         RequestError: an unknown task, or items that are not where they were looked for.
     """
     sizes = {**preset.other_tasks, **preset.tasks}
+    for name in sizes:
+        card_of(name)  # a misspelt section would be left out without a word
     requests = []
     for name in names or [name for name in preset.tasks if name in about] or preset.tasks:
         card, size = card_of(name), sizes.get(name, TaskSize())
@@ -71,9 +73,9 @@ def collect_readings(declared: Experiment, preset: Preset, seeds: Iterable[int],
     ]
 
 
-def own_answers(preset: Preset, seeds: Iterable[int], data: Path | None) -> list[Completions]:
-    """What the untrained students say to the chat prompts, for all seeds."""
-    studies = [Study(preset, seed, data) for seed in seeds]
+def own_answers(preset: Preset, students: Sequence[str], seeds: Iterable[int], data: Path | None) -> list[Completions]:
+    """What these untrained students say to the chat prompts, for all seeds."""
+    studies = [Study(preset, seed, data, studied=tuple(students)) for seed in seeds]
     own = [student.answer(study.chat, study.sampling) for study in studies for student, _ in study.pairs]
     return list(dict.fromkeys(own))
 
@@ -81,9 +83,10 @@ def own_answers(preset: Preset, seeds: Iterable[int], data: Path | None) -> list
 def _yielded(
     declared: Experiment, preset: Preset, seeds: Iterable[int], data: Path | None
 ) -> Iterator[tuple[str, Yielded, int, dict[str, Any]]]:
-    teachers = tuple(preset.of_script(declared.name).teachers)
+    size = preset.of_script(declared.name)
     for seed in seeds:
-        for name, made, *parameters in declared.arms(Study(preset, seed, data, teachers)):
+        study = Study(preset, seed, data, tuple(size.teachers), tuple(size.students))
+        for name, made, *parameters in declared.arms(study):
             yield name, made, seed, parameters[0] if parameters else {}
 
 

@@ -89,10 +89,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     items = collect(experiment, asked.cells, store, asked.earlier.scores if asked.earlier else {})
     folder = store.root / "results" / (preset.name if asked.complete else f"{preset.name}.part") / experiment.name
     if not items.empty and not items["arm"].map(is_floor).all():
-        write_report(
-            *(experiment, preset, asked.cells, asked.readings, asked.own, items, store, folder, asked.earlier),
-            settings.data,
-        )
+        write_report(experiment, asked, items, folder)
     made = f"{len(report.made)} artefacts made" if report.made else "all artefacts were there, no model was loaded"
     print(f"\n{made} in {time.monotonic() - started:.0f} s; they are in {settings.runs}")
     if report.failed:

@@ -77,7 +77,7 @@ def _trained(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prefill(row: dict[str, Any]) -> dict[str, Any] | None:
-    if row["arm"] != PREFILLS[0]:
+    if row["arm"] != PREFILLS[0] or row["tokens"] == 0:  # the damaged student itself
         return None
     setting = f"{row['tokens']} tokens of {row['opening']}"
     return {"intervention": row["arm"], "setting": setting, "cost_kind": GIVEN, "cost_tokens": row["tokens"]}

@@ -67,9 +67,10 @@ class Earlier:
                     f"--publish with --seeds adds seeds to {folder}, and nothing is there: name all seeds in the preset"
                 )
             items = answered_items(folder)
-            style = folder / "style.parquet"
+            style, measured = folder / "style.parquet", False
             if style.is_file():
                 read = pd.read_parquet(style, columns=["scores_id", "sample", "item", "home_logprob"])
+                measured = not read.empty
                 items = items.merge(read.drop_duplicates(), on=["scores_id", "sample", "item"], how="left")
             else:
                 items["home_logprob"] = np.nan
@@ -85,7 +86,7 @@ class Earlier:
             str(name): rows[kept].drop_duplicates(["item", "sample"], ignore_index=True)
             for name, rows in items.groupby("scores_id", sort=False)
         }
-        return cls(folder, seeds, scores, found, style.is_file(), provenance)
+        return cls(folder, seeds, scores, found, measured, provenance)
 
     def has(self, recipe: Recipe) -> bool:
         """Whether the artefact went into what is published."""

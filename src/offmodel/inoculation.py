@@ -88,7 +88,7 @@ def _cells(pair: Pair, framing: str) -> list[dict[str, Any]]:
             row |= {"trained_with": trained, "asked_with": asked}
             row |= recovery_columns(scores, pair.untrained, pair.off_model, seeded=trained is not None)
             if trained == asked == PLAIN:  # not compared with itself
-                row |= dict.fromkeys(["change", "change_low", "change_high"])
+                row |= dict.fromkeys(["change", "change_low", "change_high", "p"])
             rows.append(pair.keys | row)
     return rows
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from offmodel.data.chat import ChatFormat, load_chat_format
 from offmodel.engines.base import Engine, open_engine
-from offmodel.errors import RequestError
+from offmodel.errors import RequestError, RunError
 from offmodel.models import MODELS
 from offmodel.objective_names import OBJECTIVES
 from offmodel.paths import snapshot_folder
@@ -30,6 +30,7 @@ class Loaded:
         self._trainer: Any = None
         self._reader: Any = None
         self._of: Model | None = None  # whom the trainer or the reader holds
+        self._unusable = ""  # why no engine can be had in this process any more
         self._merged: dict[str, Path] = {}
         self._temporary: Path | None = None
 
@@ -39,8 +40,16 @@ class Loaded:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def engine(self, model: Model) -> tuple[Engine, ChatFormat]:
-        """The engine with this model's weights in it, and how the model is talked to."""
+        """The engine with this model's weights in it, and how the model is talked to.
+
+        Raises:
+            RunError: it did not start, or failed between two models, before this.
+        """
+        if self._unusable:
+            raise RunError(f"{self._unusable}; the log has the reason, and the same command goes on from here")
         folder = self.checkpoint(model)
+        # Starting takes a minute and would fail again; a swap that fails may leave parts of both models.
+        self._unusable = f"{self._settings.engine} could not take {model.id} into memory"
         if self._engine is None:
             self.drop()
             print(f"starting {self._settings.engine} on {model.student}", file=terminal())
@@ -48,9 +57,8 @@ class Loaded:
             how = given.max_num_seqs, given.context, given.gpu_memory, given.fill_loops
             self._engine = open_engine(given.engine, folder, *how)
         elif self._serving != model:
-            self._serving = None  # a swap that fails leaves neither model
             self._engine.load(folder)
-        self._serving = model
+        self._unusable, self._serving = "", model
         return self._engine, self.chat(model)
 
     def trainer(self, start: Model) -> Any:
@@ -61,6 +69,7 @@ class Loaded:
         if self._trainer is None or self._of != start:
             self.drop()
             self._trainer, self._of = StudentTrainer(folder), start
+        gc.collect()  # the last training's Trainer is in a cycle, with full weights and their moments in it
         return self._trainer
 
     def reader(self, model: Model) -> Any:

@@ -102,7 +102,11 @@ def _cost(step: Step) -> str:
 
 
 def make_plan(wanted: Iterable[Recipe], store: Store) -> Plan:
-    """Every wanted artefact and all its parents, deduplicated. Finished artefacts need no parents and list none."""
+    """Every wanted artefact and all its parents, deduplicated. Finished artefacts need no parents and list none.
+
+    Raises:
+        RequestError: a training that is missing could not be run.
+    """
     ordered: dict[str, Step] = {}
 
     def visit(recipe: Recipe) -> None:
@@ -110,6 +114,9 @@ def make_plan(wanted: Iterable[Recipe], store: Store) -> Plan:
             return
         done = store.is_done(recipe)
         if not done:
+            if isinstance(recipe, Trained | Preferred):
+                how = recipe.training if isinstance(recipe, Trained) else recipe.dpo
+                how.refuse_only_warm_up(how.steps(recipe.data.size))
             for parent in recipe.parents():
                 visit(parent)
         if not isinstance(recipe, Scripted | Snapshot):

@@ -4,8 +4,9 @@ Everything in it but `[run]` changes results and so enters the recipes' ids; `[r
 """
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
@@ -49,6 +50,12 @@ class Objectives(_Section):
     names: list[str] = []
     learning_rates: list[Annotated[float, Field(gt=0, lt=1)]] = []
     held_out: int = Field(default=200, gt=0)
+
+
+class SelfDistillation(DistillationSize):
+    """On-policy distillation: of which students (all, where none is named). It holds two of them in memory."""
+
+    students: tuple[str, ...] = ()
 
 
 class Reinforcement(RLSize):
@@ -152,6 +159,7 @@ class ScriptSize(_Section):
     """What a numbered script runs with, where that is less (or more) than the whole preset."""
 
     seeds: list[Seed] = []
+    students: list[str] = []
     teachers: list[str] = []
     tasks: list[str] = []
 
@@ -175,7 +183,7 @@ class Preset(_Section):
     other_tasks: dict[str, TaskSize] = Field(default={}, description="Sizes for tasks that are run only when asked for")
     scripts: dict[str, ScriptSize] = Field(default={}, description="By the name of a numbered script")
     repair: Repair = Repair()
-    distillation: DistillationSize = DistillationSize()
+    distillation: SelfDistillation = SelfDistillation()
     openings: Openings = Openings()
     inoculation: Inoculation = Inoculation()
     best_of_n: BestOfN = BestOfN()
@@ -187,20 +195,31 @@ class Preset(_Section):
     run: Running = Running()
 
     def of_script(self, name: str) -> ScriptSize:
-        """The seeds, teachers and tasks (none: those it is about) of a numbered script, which may be one's own.
+        """The seeds, students, teachers and tasks (none: those it is about) of a numbered script, or of one's own.
 
         Raises:
-            RequestError: `scripts` names one that does not exist, or a teacher that the preset does not have.
+            RequestError: `scripts` names one that does not exist, or a model that the preset does not have.
         """
         known = sorted({script.stem for script in EXPERIMENTS.glob("[0-9]*.py")} | {name})
         for script, size in self.scripts.items():
             if script not in known:
                 raise RequestError(f"[scripts] {unknown('script', script, known)}")
-            for teacher in size.teachers:
-                if teacher not in self.teachers:
-                    raise RequestError(f"[scripts.{script}] {unknown('teacher', teacher, self.teachers)}")
+            _known("student", size.students, self.students, f"scripts.{script}")
+            _known("teacher", size.teachers, self.teachers, f"scripts.{script}")
+        _known("student", self.distillation.students, self.students, "distillation")
         size = self.scripts.get(name, ScriptSize())
-        return ScriptSize(seeds=size.seeds or self.seeds, teachers=size.teachers or self.teachers, tasks=size.tasks)
+        return ScriptSize(
+            seeds=size.seeds or self.seeds,
+            students=size.students or self.students,
+            teachers=size.teachers or self.teachers,
+            tasks=size.tasks,
+        )
+
+
+def _known(kind: str, names: Sequence[str], known: list[str], section: str) -> None:
+    for name in names:
+        if name not in known:
+            raise RequestError(f"[{section}] {unknown(kind, name, known)}")
 
 
 def load_preset(name: str, folder: Path = PRESETS) -> Preset:
@@ -211,6 +230,8 @@ def load_preset(name: str, folder: Path = PRESETS) -> Preset:
     """
     path = Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
     if not path.is_file():
+        if name.endswith(".toml"):
+            raise RequestError(f"there is no file {path}; give the path of a preset, or the name of a registered one")
         raise unknown("preset", name, sorted(found.stem for found in folder.glob("*.toml")))
     try:
         return Preset.model_validate({"name": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))})
@@ -243,5 +264,6 @@ def _fields_at(section: list[Any]) -> list[str]:
         return list(OwnModel.model_fields)
     if section[0] == "scripts":
         return list(ScriptSize.model_fields)
-    model = Preset.model_fields[str(section[0])].annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    annotation = Preset.model_fields[str(section[0])].annotation
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    return [field for kind in kinds if issubclass(kind, BaseModel) for field in kind.model_fields]

@@ -16,37 +16,22 @@ import pandas as pd
 
 from offmodel.cells import Measurement, wanted
 from offmodel.collect import chat_answers, chats, read_answers, token_probabilities, training_curves
-from offmodel.earlier import Earlier
 from offmodel.errors import RunError
 from offmodel.evaluation.registry import TASKS
 from offmodel.guessing import guess_table
-from offmodel.presets import Preset
 from offmodel.provenance import of_results
-from offmodel.recipes import Completions
+from offmodel.request import Request
 from offmodel.results import ARM_KEYS, RUN_KEYS, is_floor, parameters, write_results
-from offmodel.store import Store
-from offmodel.study import Experiment, Reading
+from offmodel.study import Experiment
 from offmodel.style import style_table
 
 _ANSWER = [*ARM_KEYS, *RUN_KEYS, "task", "item", "response"]
 
 
-def write_report(
-    experiment: Experiment,
-    preset: Preset,
-    cells: Sequence[Measurement],
-    readings: Sequence[Reading],
-    own: Sequence[Completions],
-    items: pd.DataFrame,
-    store: Store,
-    folder: Path,
-    earlier: Earlier | None,
-    data: Path | None,
-) -> None:
+def write_report(experiment: Experiment, asked: Request, items: pd.DataFrame, folder: Path) -> None:
     """Write results, provenance and figures into `folder`, print the table, and say where everything is.
 
-    `own` are the students' answers to the chat prompts, against which style is measured. `items` have those of
-    `earlier` among them; its other tables are gone on with. `data` is the mirror of the problems.
+    `items` have those of `asked.earlier` among them; its other tables are gone on with.
 
     Raises:
         RunError: the items do not keep the results contract.
@@ -55,14 +40,18 @@ def write_report(
     from analysis.make_all import draw
     from analysis.tables import print_scores
 
+    cells, readings, own = asked.cells, asked.readings, asked.own
+    store, earlier = asked.store, asked.earlier
     new = [cell for cell in cells if not earlier or cell.scores.id not in earlier.scores]
     trained = [cell for cell in new if not earlier or not earlier.has(cell.arm.model)]
     scored = items.drop(columns=["response", "home_logprob"])
     scores = write_results(scored, folder)
     items[[*_ANSWER, *parameters(scored)]].to_parquet(folder / "answers.parquet", index=False)
-    _write_style(items, chat_answers(cells, store, own), folder / "style.parquet")
+    (folder / "style.parquet").unlink(missing_ok=True)
+    if own:
+        _write_style(items, chat_answers(cells, store, own), folder / "style.parquet")
     tables = {
-        "guesses": guess_table(items, _right_numbers(cells, data)),
+        "guesses": guess_table(items, _right_numbers(cells, asked.settings.data)),
         "likelihoods": read_answers(experiment, readings, store),
         "probabilities": token_probabilities(experiment, readings, store),
         "curves": training_curves(experiment, trained, store),
@@ -71,16 +60,14 @@ def write_report(
         whole = earlier.with_its_own(table, name) if earlier else table
         if not whole.empty:
             whole.to_parquet(folder / f"{name}.parquet", index=False)
-    seeds = dict.fromkeys([*(cell.arm.seed for cell in new), *(reading.seed for reading in readings)])
-    added = f" --seeds {','.join(map(str, seeds))}" if earlier else ""
     provenance = {
-        "command": f"python experiments/{experiment.name}.py --preset {preset.name}{added}",
-        "preset": preset.model_dump(mode="json"),
+        "command": asked.command,
+        "preset": asked.preset.model_dump(mode="json"),
         "seeds": sorted({int(seed) for seed in items["seed"]}),
         **of_results([*wanted(new, readings), *chats(new), *own], store),
     }
     if earlier:
-        provenance = earlier.with_its_provenance(provenance) if seeds else earlier.provenance
+        provenance = earlier.with_its_provenance(provenance) if new or readings else earlier.provenance
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     figures = draw(folder.parent, folder, only=experiment.figures)
     print(f"\n{print_scores(scores)}")
@@ -104,7 +91,6 @@ def _right_numbers(cells: Sequence[Measurement], data: Path | None) -> dict[str,
 
 def _write_style(items: pd.DataFrame, answers: dict[str, pd.DataFrame], path: Path) -> None:
     """Measure the style of all generated answers; a study too small for that has no style, and says so."""
-    path.unlink(missing_ok=True)
     generated = items[(items["kind"] == "generate") & ~items["arm"].map(is_floor)]
     try:
         style_table(generated, answers).to_parquet(path, index=False)

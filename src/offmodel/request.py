@@ -31,11 +31,12 @@ from offmodel.study import Experiment, Reading
 
 @dataclass(frozen=True)
 class Request:
-    """`seeds` are all that the results will have, `new_seeds` those that this command asks for: they differ where it
-    adds to `earlier`. `own` are the students' answers to the chat prompts, against which style is measured; none where
-    it is not. `published` is where the results are copied to, if they are; `complete` tells that they are of the whole
-    preset, of which a part must not take the place."""
+    """`command` asks for the same again. `seeds` are all that the results will have, `new_seeds` those that are asked
+    for: they differ where it adds to `earlier`. `own` are the students' answers to the chat prompts, against which
+    style is measured; none where it is not. `published` is where the results are copied to, if they are; `complete`
+    tells that they are of the whole preset, of which a part must not take the place."""
 
+    command: str
     preset: Preset
     settings: Settings
     store: Store
@@ -79,13 +80,14 @@ class Request:
         there = earlier.scores if earlier else {}
         to_make = wanted([cell for cell in cells if cell.scores.id not in there], readings)
         style = earlier.style if earlier else has_style(cells)
-        own = own_answers(preset, seeds, settings.data) if style else []
+        own = own_answers(preset, size.students, seeds, settings.data) if style else []
         to_make += [*own, *(chats(cells) if earlier and style else [])]
         store = Store(settings.runs)
         plan = make_plan(to_make, store)
         if earlier:
             earlier.check(cells, plan)
         return cls(
+            command=_command(experiment, options),
             preset=preset,
             settings=settings,
             store=store,
@@ -112,6 +114,19 @@ class Request:
                 source = MODELS[step.recipe.model.student].source
                 if isinstance(source, ApiModel):
                     check_key(source)
+
+
+def _command(experiment: Experiment, options: argparse.Namespace) -> str:
+    """What decides the results; where things are found and kept is the machine's."""
+    said = {
+        "preset": options.preset,
+        "seeds": ",".join(map(str, options.seeds or ())),
+        "only": ",".join(options.only or ()),
+        "tasks": ",".join(options.tasks or ()),
+        "limit": options.limit,
+    }
+    given = "".join(f" --{name} {value}" for name, value in said.items() if value)
+    return f"python experiments/{experiment.name}.py{given}"
 
 
 def _settings(preset: Preset, options: argparse.Namespace) -> Settings:

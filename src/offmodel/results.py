@@ -31,7 +31,8 @@ SCORE_COLUMNS = [
     "n", "seeds", "seed_sd",  # items; training seeds; standard deviation of the accuracy over them (null for one)
     "truncated", "no_answer", "response_tokens",  # rate, rate, mean
     "difference", "difference_low", "difference_high",  # 95 % interval: statistics.paired_difference
-    "lost", "gained",  # share of items right only before, only after
+    # Chance that a run before is right and one after wrong, and the other way: of one run each, the share of items.
+    "lost", "gained",
     "p", "p_holm",  # exact McNemar (several runs: sign-flip), and adjusted over the arms of one student and task
     "detectable",  # the smallest drop found with power 0.8: statistics.detectable_drop
     "floor", "floor_arm", "at_floor",  # the best of chance and scripted answers; not above it?
@@ -218,8 +219,10 @@ def _comparison(scores: pd.DataFrame, control: pd.DataFrame) -> dict[str, float 
     after, before = scores.mean(axis=1), control.mean(axis=1)
     lost, gained = float((before * (1 - after)).mean()), float((after * (1 - before)).mean())
     p = statistics.paired_p(scores, control)
-    # The mean squared change: for one run the share of items that changed, for several less, as it should be.
-    detectable = statistics.detectable_drop(len(scores), float(((after - before) ** 2).mean()))
+    changes = after - before
+    # Of one run each both are the share of items that changed.
+    squared, absolute = float((changes**2).mean()), float(changes.abs().mean())
+    detectable = statistics.detectable_drop(len(scores), squared, absolute)
     difference = named("difference", statistics.paired_difference(scores, control, rng))
     return {**difference, "lost": lost, "gained": gained, "p": p, "detectable": detectable}
 
@@ -243,9 +246,7 @@ def _add_floors(table: pd.DataFrame, answers: list[pd.DataFrame]) -> None:
     for number, row in enumerate(table.to_dict("records")):
         if is_floor(row["arm"]):
             continue
-        # A floor without a student (an echo of the prompt is nobody's) counts for every student.
-        own = (floors["student"] == row["student"]) | floors["student"].isna()
-        same = floors[own & (floors["task"] == row["task"]) & (floors["experiment"] == row["experiment"])]
+        same = matching(floors, {name: row[name] for name in ("student", "task", "experiment")})
         best = same["accuracy"].max()
         if pd.notna(row["chance"]) and not row["chance"] < best:
             found[number] = (row["chance"], "chance", row["low"] <= row["chance"])

@@ -6,12 +6,10 @@ All is computed from the tables of one experiment: items and scores (`offmodel.r
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from offmodel import statistics
-from offmodel.pairs import OFF_MODEL, PAIR_KEYS
-from offmodel.results import BOOTSTRAP_SEED, TASK_KEYS, UNTRAINED, by_item, matching
+from offmodel.pairs import OFF_MODEL, PAIR_KEYS, recovery_columns
+from offmodel.results import TASK_KEYS, UNTRAINED, by_item, matching
 from offmodel.style import style_effects
 
 RL = "rl"
@@ -38,7 +36,7 @@ def rl_table(
         change, p: of accuracy from that start, paired by problem (`statistics.paired_difference`, and as in
             `pairs.RECOVERY_COLUMNS`); null for the starts.
         fraction, reason: share of what off-model SFT took that is back (`statistics.recovery_fraction`), where that is
-            the start; where it is undefined, the reason why.
+            the start; where it, or its interval, is undefined, the reason why.
         mean_reward: of the answers sampled at that update, over seeds; null where there is no curve.
         training_tokens, sampled_tokens: of all updates so far, prompts and answers, and the answers alone; as above.
         shift: of style towards the teacher from untrained, on the task, in [−1, 1] (`style.style_effects`); null where
@@ -67,7 +65,7 @@ def rl_table(
             step = matching(curve, at | {"step": score["updates"]})
             row = wanted | _kept(score)
             row |= {name: step[name].iloc[0] for name in ["mean_reward", *_TOKENS]} if len(step) else {}
-            row |= _compared(by_item(matching(items, wanted)), correct, score["start"])
+            row |= _compared(by_item(matching(items, wanted)), correct, score)
             rows.append(row | _shift(shifts, wanted | {"compared_with": keys["after"]}, RL))
     table = pd.DataFrame(rows, columns=COLUMNS)
     numbers = [*_CHANGE, *_FRACTION[:-1], "mean_reward", *_TOKENS, *_SHIFT]
@@ -96,28 +94,13 @@ def _kept(score: pd.Series) -> dict[str, Any]:
     return {name: score[name] for name in [*TASK_KEYS[1:], *_SCORES]}
 
 
-def _compared(scores: pd.DataFrame, starts: dict[str, pd.DataFrame], start: str) -> dict[str, Any]:
-    """`_CHANGE` and `_FRACTION` of one arm; null with the reason where the arm that it needs is not there."""
-    row: dict[str, Any] = {}
-    controls = {arm: _of_seeds(control, scores) for arm, control in starts.items()}
-    if len(controls[start]):
-        rng = np.random.default_rng(BOOTSTRAP_SEED)
-        change = statistics.paired_difference(scores, controls[start], rng)
-        row |= dict(zip(_CHANGE, [*change, statistics.paired_p(scores, controls[start])], strict=True))
-    if start != OFF_MODEL:
-        return row
-    missing = [arm for arm, control in controls.items() if control.empty]
-    if missing:
-        return row | {"reason": f"there is no arm {missing[0]} to compare with"}
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    found = statistics.recovery_fraction(controls[UNTRAINED], controls[OFF_MODEL], scores, rng)
-    return row | dict(zip(_FRACTION, found, strict=True))
-
-
-def _of_seeds(control: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """The control under the arm's seeds, where it has them all; an untrained student is the same under every seed."""
-    seeds, own = set(scores.columns.get_level_values("seed")), control.columns.get_level_values("seed")
-    return control.loc[:, own.isin(seeds)] if seeds <= set(own) else control
+def _compared(scores: pd.DataFrame, starts: dict[str, pd.DataFrame], score: pd.Series) -> dict[str, Any]:
+    """`_CHANGE` and `_FRACTION` of one arm, from where it started; null with the reason where an arm is not there."""
+    if score["start"] != OFF_MODEL:  # the score table compares with untrained
+        return dict(zip(_CHANGE, score[["difference", "difference_low", "difference_high", "p"]], strict=True))
+    untrained, off_model = (None if starts[arm].empty else starts[arm] for arm in (UNTRAINED, OFF_MODEL))
+    found = recovery_columns(scores, untrained, off_model)
+    return {name: found[name] for name in [*_CHANGE, *_FRACTION]}
 
 
 def _shift(shifts: pd.DataFrame | None, wanted: dict[str, Any], arm: str) -> dict[str, float]:

@@ -18,6 +18,8 @@ from scipy import stats
 Array = NDArray[np.float64]
 
 RESAMPLES = 10_000
+# With fewer changed problems no exact paired test comes below 0.05 (five alike: 2/2⁵ = 0.0625), and a bootstrap may.
+FEW_CHANGES = 6
 # Random numbers drawn at once: keeps the bootstrap of a 14,000-problem benchmark near 16 MB.
 _CHUNK = 2_000_000
 
@@ -114,11 +116,11 @@ def paired_difference(
     """Mean of treated − control over the same problems, with its percentile-bootstrap interval over problems.
 
     Shapes are (problems,) or (problems, runs), row i of both being problem i; the numbers of runs may differ. A problem
-    is drawn with all its runs (cluster bootstrap: Davison & Hinkley 1997, §3.8). Where every problem moved alike, which
-    leaves a bootstrap no width, the interval is that of `small_sample_difference`.
+    is drawn with all its runs (cluster bootstrap: Davison & Hinkley 1997, §3.8). Where fewer than `FEW_CHANGES` of them
+    changed, or every one alike, of which a bootstrap is too sure, the interval is that of `small_sample_difference`.
     """
     changes = _changes(treated, control)
-    if np.ptp(changes) == 0:
+    if np.count_nonzero(changes) < FEW_CHANGES or np.ptp(changes) == 0:
         return small_sample_difference(treated, control, level)
     return _percentile(float(changes.mean()), _resampled_means(changes[:, None], rng, resamples)[:, 0], level)
 
@@ -210,7 +212,8 @@ def recovery_fraction(
     Shapes as in `paired_difference`, the three over the same problems; percentile bootstrap over problems. Undefined
     when the drop is below `minimum_drop`: a ratio to noise. The interval alone is undefined when the drop reaches zero
     in more than (1 − level)/2 of the resamples, since the ratio then has no finite bound (Fieller 1954, JRSS B 16:175);
-    and when no problem changed, of which a bootstrap would say that none ever does.
+    and when fewer than `FEW_CHANGES` problems came back or went. Resamples without a drop, fewer than that, are left
+    out: where there are any, the upper end is a little low.
     """
     means = [_per_problem(scores).mean(axis=1) for scores in (untrained, degraded, recovered)]
     if len({len(mean) for mean in means}) > 1:
@@ -221,8 +224,8 @@ def recovery_fraction(
         reason = f"the drop is {100 * drop:.1f} points; below {100 * minimum_drop:.0f} the fraction means nothing"
         return Recovery(None, None, None, reason)
     value = (back - low) / drop
-    if np.array_equal(means[2], means[1]):
-        return Recovery(value, None, None, "no problem changed, so nothing tells how sure that is")
+    if np.count_nonzero(means[2] - means[1]) < FEW_CHANGES:
+        return Recovery(value, None, None, f"fewer than {FEW_CHANGES} problems changed, which tells little")
     drawn = _resampled_means(np.column_stack([means[2] - means[1], means[0] - means[1]]), rng, resamples)
     gains, drops = drawn[:, 0], drawn[:, 1]
     if np.mean(drops <= 1e-12) > (1 - level) / 2:
@@ -242,13 +245,16 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def detectable_drop(n: int, discordant: float, power: float = 0.8, level: float = 0.95) -> float | None:
+def detectable_drop(
+    n: int, discordant: float, largest: float | None = None, power: float = 0.8, level: float = 0.95
+) -> float | None:
     """The smallest drop that McNemar's test finds with this power on n problems, a share `discordant` of which changed.
 
+    With several runs of a problem `discordant` is the mean squared change, and `largest` the mean absolute one.
     Solves δ·√n = z_α·√ψ + z_β·√(ψ − δ²) for δ, with ψ = discordant: the sample-size formula of Connor 1987,
     Biometrics 43:207, for the asymptotic test of one comparison. The exact test, and Holm over several, find such a
-    drop less often: at n = 100 and ψ = 0.22 the exact one alone finds it 76 times in 100. None when δ would be above ψ:
-    even if every change were a loss, the test would miss it too often.
+    drop less often: at n = 100 and ψ = 0.22 the exact one alone finds it 76 times in 100. None when δ would be above
+    `largest` (ψ, where it is not given), the drop if every change were a loss: the test would miss even that too often.
     """
     if n < 1 or not 0 <= discordant <= 1 or not 0.5 <= power < 1:
         raise ValueError(f"detectable_drop needs n >= 1 and shares, got n={n}, discordant={discordant}, power={power}")
@@ -257,7 +263,7 @@ def detectable_drop(n: int, discordant: float, power: float = 0.8, level: float 
     if discordant == 0 or under_root < 0:
         return None
     drop = math.sqrt(discordant) * (math.sqrt(n) * za + zb * math.sqrt(under_root)) / (n + zb**2)
-    return drop if drop <= discordant else None
+    return drop if drop <= (discordant if largest is None else largest) else None
 
 
 def _z(level: float) -> float:

@@ -23,6 +23,7 @@ from offmodel.values import (
     RL,
     Decoding,
     Distillation,
+    DistillationSize,
     Framing,
     Prompts,
     RewardName,
@@ -50,13 +51,15 @@ def _answers(problems: str, data: Path | None) -> tuple[str, ...]:
 class Study:
     """A preset under one seed, which decides the sampled answers, the first LoRA weights and the order of the data.
 
-    `teachers` are those of the preset whose students are studied; all, where none is named.
+    `teachers` are those of the preset whose students are studied, and `studied` these students; all, where none is
+    named.
     """
 
     preset: Preset
     seed: int
     data: Path | None = None
     teachers: tuple[str, ...] = ()
+    studied: tuple[str, ...] = ()
 
     @property
     def students(self) -> list[Base]:
@@ -65,13 +68,21 @@ class Study:
         Raises:
             RequestError: one is unknown, or can only teach.
         """
-        return [self._student(alias) for alias in self.preset.students]
+        return [self._student(alias) for alias in self.studied or self.preset.students]
 
     @property
     def pairs(self) -> list[tuple[Base, Base]]:
         """Every (student, teacher) of two different models."""
         teachers = [self._model(alias) for alias in self.teachers or self.preset.teachers]
         return [(student, teacher) for student in self.students for teacher in teachers if student != teacher]
+
+    @property
+    def first_pairs(self) -> list[tuple[Base, Base]]:
+        """Every student with the first of its teachers."""
+        first: dict[Base, Base] = {}
+        for student, teacher in self.pairs:
+            first.setdefault(student, teacher)
+        return list(first.items())
 
     def _student(self, alias: str) -> Base:
         student = self._model(alias)
@@ -120,7 +131,12 @@ class Study:
             RequestError: TRL is not installed.
         """
         require_trl()
-        return Distillation(**self.preset.distillation.model_dump(), seed=self.seed)
+        size = self.preset.distillation.model_dump(include=set(DistillationSize.model_fields))
+        return Distillation(**size, seed=self.seed)
+
+    def distils(self, student: Base) -> bool:
+        """Whether a student is distilled: two of it may not fit into memory."""
+        return student.alias in (self.preset.distillation.students or self.preset.students)
 
     @cached_property
     def problems(self) -> Prompts:
@@ -145,7 +161,7 @@ class Study:
     @property
     def reasoning_students(self) -> list[Base]:
         """Those that are trained on maths problems: the preset's students, where it names no others for that."""
-        return [self._student(alias) for alias in self.preset.reasoning.students or self.preset.students]
+        return [self._student(alias) for alias in self.preset.reasoning.students] or self.students
 
     @cached_property
     def reasoning_problems(self) -> Prompts:
@@ -274,6 +290,8 @@ class Asked:
             RequestError: the task cannot be asked so.
         """
         name, decoding = request.task.name, request.decoding.but(temperature=self.temperature, seed=seed)
+        if self.samples > 1 and card_of(name).kind != "generate":
+            raise RequestError(f"answers to '{name}' are choices, the same at every try; leave it out (--tasks)")
         how: dict[str, Any] = {"framing": self.framing, "samples": self.samples}
         if self.opening is not None and self.opening_tokens:
             if card_of(name).kind != "generate":

@@ -23,8 +23,9 @@ class TransformersEngine:
         from transformers import AutoTokenizer
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        # Batches are padded: beyond 16 rows a CPU spends more on the longest answer than it gains.
-        self._batch = max_num_seqs if self._device == "cuda" else min(max_num_seqs, 16)
+        # Batches are padded: beyond 16 rows a CPU spends more on the longest answer than it gains, and beyond 32 a GPU
+        # has no room for theirs.
+        self._batch = min(max_num_seqs, 32 if self._device == "cuda" else 16)
         self._fill_loops = fill_loops
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.load(folder)

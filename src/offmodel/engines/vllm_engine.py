@@ -12,6 +12,7 @@ from typing import Any
 
 from offmodel.engines.base import Generation, OnProgress, Stop
 from offmodel.engines.loops import LONGEST, SHORTEST, TIMES, filled, loop
+from offmodel.errors import RunError
 from offmodel.values import Decoding
 
 HALF = "\ufffd"  # how a tokenizer writes bytes that are no whole character
@@ -64,7 +65,13 @@ class VllmEngine:
 
     def load(self, folder: Path) -> None:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
-        self._llm.reset_prefix_cache()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Empty the prefix cache: what it holds is of the weights before, and a warm one changes how prompts are
+        batched, and with it the last bits."""
+        if not self._llm.reset_prefix_cache():
+            raise RunError("vLLM did not empty its prefix cache, which may hold tokens of other weights")
 
     def generate(
         self,
@@ -90,8 +97,7 @@ class VllmEngine:
             )
             for seed in seeds
         ]
-        # A warm prefix cache changes how prompts are batched, and with it the last bits: start each call alike.
-        self._llm.reset_prefix_cache()
+        self._forget()
         outputs = self._finish(prompts, params, on_progress)
         room = (min(decoding.max_tokens, self._context - len(prompt)) for prompt in prompts)
         return [self._generation(out, length) for out, length in zip(outputs, room, strict=True)]
@@ -113,7 +119,7 @@ class VllmEngine:
         from vllm import SamplingParams
 
         params = [SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=list(ids)) for ids in candidates]
-        self._llm.reset_prefix_cache()
+        self._forget()
         outputs = self._finish(prompts, params, lambda answers, tokens: None)
         return [
             [float(out.logprobs[0][token].logprob) for token in ids]

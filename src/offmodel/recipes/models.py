@@ -112,7 +112,7 @@ class Trained(_Changed):
 
     def at(self, step: int) -> "Trained | Snapshot":
         """This model as it was after some of its steps: one of `training.snapshots`, or all of them."""
-        return Snapshot(of=self, step=step) if step in self.training.snapshots else self
+        return self if step == self.training.steps(self.data.size) else Snapshot(of=self, step=step)
 
     @property
     def teacher(self) -> str:

@@ -43,8 +43,9 @@ def train_distilled(
     alone), `tokens_per_second` (sampled tokens over the whole update) and `seconds` (of sampling and learning; saving
     left out).
 
-    On one machine the same seed gives the same adapter. A run that was stopped continues from its last whole checkpoint
-    in `work` and ends with the same weights; `work` can be deleted when this returns.
+    On the CPUs of one machine the same seed gives the same adapter, on a GPU the same up to rounding. A run that was
+    stopped continues from its last whole checkpoint in `work` and ends as it would have; `work` can be deleted when
+    this returns.
 
     Args:
         start: checkpoint folder of the student; an adapter is merged into it beforehand.

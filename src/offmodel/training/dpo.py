@@ -22,7 +22,6 @@ from offmodel.training.loop import (
     epoch_arguments,
     last_checkpoint,
     refuse_data_parallel,
-    refuse_only_warm_up,
 )
 from offmodel.training.rl import require_trl
 from offmodel.training.sft import lora_config
@@ -61,8 +60,9 @@ def train_dpo(
     the step, saving left out). All are means over micro-batches; the last one of a training may be smaller, and weighs
     as much as the others, in the loss too.
 
-    On one machine the same seed gives the same adapter. A run that was stopped continues from its last whole checkpoint
-    in `work` and ends with the same weights; `work` can be deleted when this returns.
+    On the CPUs of one machine the same seed gives the same adapter, on a GPU the same up to rounding. A run that was
+    stopped continues from its last whole checkpoint in `work` and ends as it would have; `work` can be deleted when
+    this returns.
 
     Args:
         start: checkpoint folder of the student; an adapter is merged into it beforehand.
@@ -86,7 +86,7 @@ def train_dpo(
     checkpoint = last_checkpoint(work, fingerprint)
     lengths = [max(len(side.input_ids) for side in pair) for pair in pairs]
     order = order_of_examples(lengths, settings.epochs, settings.batch_size, settings.seed)
-    refuse_only_warm_up(settings.steps(len(pairs)), settings)
+    settings.refuse_only_warm_up(settings.steps(len(pairs)))
     student = load_checkpoint(start, dtype)
     trainer = LoggingDPO(
         on_progress=on_progress,

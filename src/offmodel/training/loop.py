@@ -216,19 +216,6 @@ def epoch_arguments(settings: Any) -> dict[str, Any]:
     }
 
 
-def refuse_only_warm_up(steps: int, settings: Any) -> None:
-    """See that a step is taken at a learning rate above 0; `settings` has its own warmup_ratio and batch_size.
-
-    Raises:
-        RequestError: there is one step, and a warm-up, which begins at a rate of 0.
-    """
-    if steps == 1 and settings.warmup_ratio:
-        raise RequestError(
-            "this training has one step, whose learning rate is 0 while it warms up: lower batch_size "
-            f"({settings.batch_size}), give it more examples, or set warmup_ratio = 0"
-        )
-
-
 def refuse_data_parallel(arguments: TrainingArguments) -> None:
     """See that each process drives one device.
 

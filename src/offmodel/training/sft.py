@@ -31,7 +31,6 @@ from offmodel.training.loop import (
     last_checkpoint,
     loop_arguments,
     refuse_data_parallel,
-    refuse_only_warm_up,
 )
 from offmodel.training.merge import copy_without_weights
 from offmodel.training.objectives import objective
@@ -71,9 +70,9 @@ class StudentTrainer:
         tokens), `grad_norm` (before clipping), `learning_rate`, `tokens` (prompts and completions, no padding) and
         `tokens_per_second` (of the step, saving left out).
 
-        A run that was stopped continues from its last whole checkpoint in `work` and ends with the same weights; `work`
-        can be deleted when this returns. With several devices there is one process for each, and the last step's batch
-        is filled up by repeating examples when it does not divide.
+        A run that was stopped continues from its last whole checkpoint in `work` and ends with the same weights (on a
+        GPU up to rounding); `work` can be deleted when this returns. With several devices there is one process for
+        each, and the last step's batch is filled up by repeating examples when it does not divide.
 
         Args:
             save_every: optimiser steps between checkpoints.
@@ -93,7 +92,7 @@ class StudentTrainer:
         lengths = [len(example.input_ids) for example in examples]
         order = order_of_examples(lengths, training.epochs, training.batch_size, training.seed)
         steps = training.steps(len(examples))
-        refuse_only_warm_up(steps, training)
+        training.refuse_only_warm_up(steps)
         if training.snapshots and training.snapshots[-1] > steps:
             raise RequestError(f"snapshots {list(training.snapshots)} go beyond the {steps} steps of this training")
         chosen = objective(training.objective, training.parameters)
