@@ -2,7 +2,6 @@
 `offmodel.math_training`."""
 
 from itertools import cycle
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,9 +15,7 @@ from analysis.layout import Margins, panels
 from analysis.legends import LEGEND_LINE, legend_above, legend_lines
 from analysis.load import NothingToDrawError, Results
 from analysis.style import COLUMN_WIDTH, GREY, PAGE_WIDTH, RC, condition
-from analysis.tables import change_cell
-from offmodel.math_training import AVERAGE, BIN_EDGES, READING, final_table, grid, head_to_head, progress
-from offmodel.published import SOURCE
+from offmodel.math_training import BIN_EDGES, READING, grid, progress
 from offmodel.results import UNTRAINED
 
 _DASHES = ["-", (0, (3, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
@@ -103,66 +100,6 @@ def _last_bin(counts: pd.Series, arms: list[str]) -> str:
     """The shares that a log axis shows worst, and most tokens are in; over all students."""
     tokens = counts.groupby(level=["arm", "low"]).sum()
     return ", ".join(f"{condition(arm).label} {100 * tokens[arm].iloc[-1] / tokens[arm].sum():.0f} %" for arm in arms)
-
-
-def markdown_t2(results: Results) -> str:
-    """T2 as Markdown: students and objectives against tasks, avg@k at the last step with its 95 % interval, and the
-    DFT paper's where it measures the same.
-
-    Raises:
-        NothingToDrawError: no student was trained on solutions.
-    """
-    table = final_table(results.items, results.scores)
-    if (table["arm"] == UNTRAINED).all():
-        raise NothingToDrawError("no student was trained on solutions of problems")
-    titles = dict(zip(table["task"], table["task_title"], strict=True))
-    tasks = sorted(titles, key=lambda task: task == AVERAGE)
-    k = int(table["samples"].max())
-    lines = [f"| student | objective | steps | {' | '.join(f'{titles[task]}, avg@{k}' for task in tasks)} |",
-             f"|---|---|---:|{'---:|' * len(tasks)}"]  # fmt: skip
-    for (student, arm), rows in table.groupby(["student", "arm"], sort=False):
-        cells = []
-        for task in tasks:
-            own = rows[rows["task"] == task]
-            cells.append(_cell(own.iloc[0]) if len(own) else "")
-        lines.append(f"| {student} | {condition(str(arm)).label} | {rows['step'].iloc[0]} | {' | '.join(cells)} |")
-    if table["published"].notna().any():
-        lines += ["", f"Published: {SOURCE}."]
-    return "\n".join(lines)
-
-
-def markdown_versus(results: Results, arm: str, against: str) -> str:
-    """One objective against another as Markdown: a row for each setting that both were trained in, and one for the mean
-    over the grid's.
-
-    Raises:
-        NothingToDrawError: the two have no setting in common.
-    """
-    table = head_to_head(results.items, arm, against)
-    if table.empty:
-        raise NothingToDrawError(f"'{arm}' and '{against}' have no setting in common")
-    title = f"{condition(arm).label} − {condition(against).label}, points [95 %]"
-    lines = [f"| student | task | setting | {title} |", "|---|---|---|---:|"]
-    for row in table.to_dict("records"):
-        cells = [row["student"], row["task_title"], _setting(row), change_cell(row, "difference")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _setting(row: dict[Any, Any]) -> str:
-    if row["settings"] > 1:
-        return f"mean of the {row['settings']} of the grid"
-    if pd.notna(row["step"]):
-        return f"step {row['step']:.0f}"
-    if pd.notna(row["learning_rate"]):
-        return f"rate {row['learning_rate']:g}, batches of {row['batch_size']:.0f}"
-    return "the preset's"
-
-
-def _cell(row: pd.Series) -> str:
-    value, low, high = (f"{100 * row[name]:.1f}" for name in ("accuracy", "low", "high"))
-    published = f"; published {100 * row['published']:.2f}" if pd.notna(row["published"]) else ""
-    return f"{value} [{low}, {high}]{published}"
 
 
 def _in_order(arms: pd.Index) -> list[str]:

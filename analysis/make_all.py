@@ -9,10 +9,9 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.figures import FIGURES
-from analysis.figures_dft import markdown_t2
 from analysis.load import NothingToDrawError, Results, has_results, load
 from analysis.models_table import markdown_models
-from analysis.offline_table import markdown_t3
+from analysis.reasoning_text import markdown_t2, markdown_t3
 from analysis.recovery_text import WAYS_BACK, markdown_t4
 from analysis.style import RC
 from offmodel.errors import RequestError, RunError

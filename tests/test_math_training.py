@@ -9,9 +9,9 @@ import pytest
 from fixture_items import arm_rows, tiny_items
 from test_objectives_compared import no_text_leaves_or_overlaps
 
-from analysis.figures_dft import f12_convergence, f13_probabilities, markdown_t2, markdown_versus
+from analysis.figures_dft import f12_convergence, f13_probabilities
 from analysis.load import NothingToDrawError, Results
-from analysis.offline_table import markdown_by_greedy
+from analysis.reasoning_text import markdown_by_greedy, markdown_t2, markdown_versus
 from offmodel import statistics
 from offmodel.errors import RunError
 from offmodel.math_training import BIN_EDGES, by_greedy, final_table, grid, head_to_head, progress, token_bins
@@ -93,9 +93,9 @@ def test_the_final_table_is_of_the_last_steps_and_averages_tasks_not_problems():
     assert table.loc[("dft", "average"), "difference"] == pytest.approx(0.25)  # +50 and +0 points
     assert (table["samples"] == 2).all() and (table.xs("dft")["step"] == 4).all()
     assert table.loc[("dft", "average"), "n"] == 6
-    # SFT changes no sum, and one of two squares by a half: a mean of them is 0, -1/4 or -1/2 when drawn anew.
-    unchanged = statistics.small_sample_difference([0] * 4, [0] * 4)
-    expected = statistics.mean_of([unchanged, statistics.Estimate(-0.25, -0.5, 0.0)])
+    # SFT changes no sum, and one of two squares by a half.
+    changes = ([0, 0, 0, 0], [0, -0.5])
+    expected = statistics.mean_of([statistics.small_sample_difference(one, [0] * len(one)) for one in changes])
     changed = table.loc[("sft", "average"), ["difference", "difference_low", "difference_high"]]
     assert list(changed) == pytest.approx(list(expected))
     assert table["difference"].isna().loc[[("untrained", "average")]].all()
@@ -115,9 +115,9 @@ def test_what_was_solved_greedily_is_told_apart_by_hand():
     assert markdown_by_greedy(made, greedy).splitlines() == [
         "| small, sums | solved greedily (n = 2) | not solved greedily (n = 2) |",
         "|---|---:|---:|",
-        "| untrained | 50.0 | 0.0 |",
-        "| SFT | 50.0 | 0.0 |",
-        "| DFT | 100.0 | 50.0 |",
+        "| untrained | 50.0 [9.5, 90.5] | 0.0 [0.0, 65.8] |",
+        "| SFT | 50.0 [9.5, 90.5] | 0.0 [0.0, 65.8] |",
+        "| DFT | 100.0 [34.2, 100.0] | 50.0 [9.5, 90.5] |",
     ]
     assert (table["n"] == 2).all() and table.loc[table["arm"] == "dft", "low"].gt(0).all()
 
@@ -148,7 +148,8 @@ def test_one_objective_against_another_setting_by_setting_and_over_the_grid():
     assert sums["step"].to_list()[:2] == [2, 4] and sums.loc[2:3, "learning_rate"].to_list() == [1e-3, 1e-4]
     assert np.isnan([sums[name].iloc[4] for name in ("step", "learning_rate", "batch_size")]).all()
     # over the grid the problems differ by 1/2, 1/2, 1/2 and 0
-    assert sums["difference_low"].iloc[4] >= 0 and sums["difference_high"].iloc[4] == pytest.approx(0.5)
+    mean = statistics.small_sample_difference([0.5, 0.5, 0.5, 0], [0] * 4)
+    assert sums[["difference", "difference_low", "difference_high"]].iloc[4].to_list() == pytest.approx(list(mean))
     assert table[table["task"] == "squares"]["settings"].to_list() == [1, 1]  # SFT was not tried on them in the grid
     assert head_to_head(items, "dft", "asft").empty
     offline = items[items["step"] == 4].drop(columns=["step", "learning_rate", "batch_size"])  # as in script 17

@@ -11,7 +11,7 @@ from fixture_offline import SAMPLED, TRAINED, made_up_offline
 
 from analysis import make_all
 from analysis.load import NothingToDrawError, Results
-from analysis.offline_table import markdown_t3
+from analysis.reasoning_text import markdown_t3
 from offmodel import statistics
 from offmodel.offline_compared import ARMS, COLUMNS, offline_table
 from offmodel.results import score_table, write_results

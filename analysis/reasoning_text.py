@@ -1,0 +1,146 @@
+"""Training on maths problems in words and Markdown: on their solutions (T2), and on the student's own answers (T3). The
+numbers are those of `offmodel.math_training` and `offmodel.offline_compared`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.load import NothingToDrawError, Results
+from analysis.style import condition
+from analysis.tables import change_cell
+from offmodel.math_training import AVERAGE, by_greedy, final_table, head_to_head
+from offmodel.offline_compared import offline_table
+from offmodel.published import SOURCE
+from offmodel.results import UNTRAINED
+
+
+def markdown_t2(results: Results) -> str:
+    """T2 as Markdown: students and objectives against tasks, avg@k at the last step with its 95 % interval, and the
+    DFT paper's where it measures the same.
+
+    Raises:
+        NothingToDrawError: no student was trained on solutions.
+    """
+    table = final_table(results.items, results.scores)
+    if (table["arm"] == UNTRAINED).all():
+        raise NothingToDrawError("no student was trained on solutions of problems")
+    titles = dict(zip(table["task"], table["task_title"], strict=True))
+    tasks = sorted(titles, key=lambda task: task == AVERAGE)
+    k = int(table["samples"].max())
+    lines = [f"| student | objective | steps | {' | '.join(f'{titles[task]}, avg@{k}' for task in tasks)} |",
+             f"|---|---|---:|{'---:|' * len(tasks)}"]  # fmt: skip
+    for (student, arm), rows in table.groupby(["student", "arm"], sort=False):
+        cells = []
+        for task in tasks:
+            own = rows[rows["task"] == task]
+            cells.append(_score_cell(own.iloc[0]) if len(own) else "")
+        lines.append(f"| {student} | {condition(str(arm)).label} | {rows['step'].iloc[0]} | {' | '.join(cells)} |")
+    if table["published"].notna().any():
+        lines += ["", f"Published: {SOURCE}."]
+    return "\n".join(lines)
+
+
+def markdown_versus(results: Results, arm: str, against: str) -> str:
+    """One objective against another as Markdown: a row for each setting that both were trained in, and one for the mean
+    over the grid's.
+
+    Raises:
+        NothingToDrawError: the two have no setting in common.
+    """
+    table = head_to_head(results.items, arm, against)
+    if table.empty:
+        raise NothingToDrawError(f"'{arm}' and '{against}' have no setting in common")
+    title = f"{condition(arm).label} − {condition(against).label}, points [95 %]"
+    lines = [f"| student | task | setting | {title} |", "|---|---|---|---:|"]
+    for row in table.to_dict("records"):
+        cells = [row["student"], row["task_title"], _setting(row), change_cell(row, "difference")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def markdown_t3(results: Results) -> str:
+    """The table as Markdown with its legend below: a row for each task, student and arm.
+
+    Raises:
+        NothingToDrawError: no student was trained on its own answers.
+    """
+    table = offline_table(results.items, results.scores, results.curves)
+    if (table["arm"] == UNTRAINED).all():
+        raise NothingToDrawError("no student was trained on its own answers to problems")
+    published = bool(table["published"].notna().any())
+    columns = ["avg@k % [95 %]", "change, points [95 %]", "tokens", "sampled", "trained"]
+    columns += ["published %"] if published else []
+    lines = [f"| task | student | arm | {' | '.join(columns)} |", "|---|---|---|" + "---:|" * len(columns)]
+    for row in table.to_dict("records"):
+        task = f"{row['task_title']}, n = {row['n']}, k = {row['samples']}"
+        cells = [task, row["student"], condition(row["arm"]).label, *_cells(row)]
+        cells += [_number(100 * row["published"], ".2f")] if published else []
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _legend(int(table["seeds"].max()), published)])
+
+
+def markdown_by_greedy(items: pd.DataFrame, greedy: pd.DataFrame) -> str:
+    """`math_training.by_greedy` as Markdown, in per cent with 95 % intervals: a row for each arm, the problems that the
+    untrained student solves greedily apart from the others."""
+    table = by_greedy(items, greedy)
+    lines = []
+    for (student, task), own in table.groupby(["student", "task"], sort=False):
+        n = own.drop_duplicates("solved").set_index("solved")["n"]
+        heads = [
+            f"{'solved' if solved else 'not solved'} greedily (n = {n.get(solved, 0)})" for solved in (True, False)
+        ]
+        lines += [f"| {student}, {task} | {' | '.join(heads)} |", "|---|---:|---:|"]
+        for arm, rows in own.groupby("arm", sort=False):
+            cells = {row["solved"]: _interval_cell(row) for row in rows.to_dict("records")}
+            both = [cells.get(solved, "") for solved in (True, False)]
+            lines.append(f"| {condition(str(arm)).label} | {' | '.join(both)} |")
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
+def _setting(row: dict[Any, Any]) -> str:
+    if row["settings"] > 1:
+        return f"mean of the {row['settings']} of the grid"
+    if pd.notna(row["step"]):
+        return f"step {row['step']:.0f}"
+    if pd.notna(row["learning_rate"]):
+        return f"rate {row['learning_rate']:g}, batches of {row['batch_size']:.0f}"
+    return "the preset's"
+
+
+def _score_cell(row: pd.Series) -> str:
+    published = f"; published {100 * row['published']:.2f}" if pd.notna(row["published"]) else ""
+    return f"{_interval_cell(row)}{published}"
+
+
+def _interval_cell(row: Mapping[Any, Any] | pd.Series) -> str:
+    value, low, high = (f"{100 * row[name]:.1f}" for name in ("accuracy", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _cells(row: dict[Any, Any]) -> list[str]:
+    return [
+        _interval_cell(row),
+        change_cell(row, "change"),
+        f"{row['response_tokens']:.0f}",
+        *(_number(row[name], ",.0f") for name in ("sampled_tokens", "trained_tokens")),
+    ]
+
+
+def _number(value: float, form: str) -> str:
+    return "" if pd.isna(value) else f"{value:{form}}"
+
+
+def _legend(seeds: int, published: bool) -> str:
+    parts = [
+        f"avg@k: mean accuracy of k answers to each of n problems, {seeds} seed{'s' * (seeds > 1)}, 95 % interval by "
+        "Wilson at the effective number of problems",
+        "change: from untrained, paired by problem, 95 % interval by bootstrap over problems",
+        "tokens: mean length of an answer",
+        "sampled: tokens of its own answers that the student drew for the training, wrong ones included",
+        "trained: tokens that it learned from, prompts included",
+    ]
+    if published:
+        parts.append(f"published: {SOURCE}")
+    return "; ".join(parts) + "."
