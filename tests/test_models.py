@@ -19,7 +19,7 @@ from offmodel.plan import make_plan
 from offmodel.presets import load_preset
 from offmodel.recipes import Base, Trained
 from offmodel.store import Store
-from offmodel.study import Experiment
+from offmodel.study import Experiment, Study
 from offmodel.values import Decoding
 from offmodel.weights.checkpoints import HubCheckpoint
 from offmodel.weights.hub import HubGguf
@@ -106,6 +106,18 @@ def test_memory_by_hand(mirror: Path) -> None:
     assert memory_bytes(full, 2) == pytest.approx((16 / 2 + 0.25) * weights + 4e9 + kept)
     asked = one.scores(resolve_task("arithmetic"), 5, Decoding(temperature=0, max_tokens=9))
     assert memory_bytes(asked, 2) == int(1.25 * weights) + 4_000_000_000
+
+
+def test_memory_of_pairs_by_hand() -> None:
+    pytest.importorskip("trl", reason="needs the extra `rl`")
+    study = Study(load_preset("pocket"), 0)
+    (student,) = study.students
+    preferred = student.prefer(study.preferences(student), study.dpo)
+    card = MODELS["smollm2-135m"]
+    # two pairs where other trainings hold eight examples
+    kept = 2 * 2 * (60 + 128) * (2.4e6 * (card.parameters / 1e9) ** 0.5 + 3.6e6)
+    assert memory_bytes(preferred, 8) == pytest.approx(1.25 * card.checkpoint_bytes + 4e9 + kept)
+    assert memory_bytes(preferred, 1) < memory_bytes(preferred, 8)
 
 
 @pytest.mark.parametrize("alias", MODELS)

@@ -21,6 +21,9 @@ PROMPT_TOKENS = 60
 # checkpointing; it grows with their root. Counted layer by layer: 1.8 MB for Llama-3.2-1B, 3.0 MB for Qwen2.5-1.5B and
 # Qwen3-1.7B, 6.6 MB for Llama-3.1-8B.
 _TOKEN_BYTES = 2.4e6
+# Bytes that TRL's DPO keeps for the logits of a token, which are whole there, of some 150,000 words: measured on
+# Qwen2.5-0.5B, four pairs of which took 24 GB.
+_LOGITS_BYTES = 3.6e6
 # Full weights in training: fp32, their gradients and two moments, for each 2 bytes of a checkpoint.
 _FULL = 8
 
@@ -46,16 +49,25 @@ def memory_bytes(recipe: Recipe, device_batch: int) -> int:
     weights = first.memory_bytes + sum(card.checkpoint_bytes for card in others)
     if isinstance(recipe, Trained) and recipe.training.method == "full":
         weights += (_FULL - 1) * first.checkpoint_bytes
-    kept = device_batch * _longest_example(recipe) * _TOKEN_BYTES * math.sqrt(first.parameters / 1e9)
+    a_token = _TOKEN_BYTES * math.sqrt(first.parameters / 1e9)
+    if isinstance(recipe, Preferred):
+        kept = 2 * pairs_at_once(device_batch) * _longest_example(recipe) * (a_token + _LOGITS_BYTES)
+    else:
+        kept = device_batch * _longest_example(recipe) * a_token
     return int(weights + kept)
+
+
+def pairs_at_once(device_batch: int) -> int:
+    """Pairs of answers that DPO holds where another training holds so many examples."""
+    return max(1, device_batch // 4)
 
 
 def _longest_example(recipe: Recipe) -> int:
     """Tokens of it; 0 where nothing is trained."""
     if isinstance(recipe, Trained):
         return min(recipe.training.max_length, PROMPT_TOKENS + recipe.data.longest)
-    if isinstance(recipe, Preferred):  # a pair's two answers go through together
-        return 2 * min(recipe.dpo.max_length, PROMPT_TOKENS + recipe.data.longest)
+    if isinstance(recipe, Preferred):
+        return min(recipe.dpo.max_length, PROMPT_TOKENS + recipe.data.longest)
     if isinstance(recipe, Reinforced):
         return PROMPT_TOKENS + recipe.rl.max_completion_tokens
     return PROMPT_TOKENS + recipe.distillation.max_completion_tokens if isinstance(recipe, Distilled) else 0

@@ -10,8 +10,12 @@ from offmodel.data.chat import example, framed
 from offmodel.data.problems import load_problems
 from offmodel.data.prompts import load_prompts
 from offmodel.errors import RunError
+from offmodel.memory import pairs_at_once
 from offmodel.progress import Progress
 from offmodel.recipes import Distilled, Preferred, Reinforced, Trained
+
+_STEPS_OF_AN_UPDATE = 8
+"""A step of SFT takes an eighth, or less, of what an update takes for which answers are sampled, or a step of DPO."""
 
 
 def build_trained(bench: Bench, recipe: Trained, out: Path, scratch: Path) -> None:
@@ -72,15 +76,10 @@ def build_preferred(bench: Bench, recipe: Preferred, out: Path, scratch: Path) -
         out,
         scratch,
         on_progress=progress.at,
-        save_every=bench.settings.save_every,
-        # a pair is two examples
-        device_batch=math.gcd(recipe.dpo.batch_size, max(1, bench.settings.device_batch // 2)),
+        save_every=max(1, bench.settings.save_every // _STEPS_OF_AN_UPDATE),
+        device_batch=math.gcd(recipe.dpo.batch_size, pairs_at_once(bench.settings.device_batch)),
     )
     progress.close()
-
-
-_STEPS_OF_AN_UPDATE = 8
-"""An update, for which answers are sampled, takes at least as long as so many steps on given ones."""
 
 
 def build_reinforced(bench: Bench, recipe: Reinforced, out: Path, scratch: Path) -> None:
