@@ -49,12 +49,10 @@ def memory_bytes(recipe: Recipe, device_batch: int) -> int:
     weights = first.memory_bytes + sum(card.checkpoint_bytes for card in others)
     if isinstance(recipe, Trained) and recipe.training.method == "full":
         weights += (_FULL - 1) * first.checkpoint_bytes
-    a_token = _TOKEN_BYTES * math.sqrt(first.parameters / 1e9)
+    examples, a_token = device_batch, _TOKEN_BYTES * math.sqrt(first.parameters / 1e9)
     if isinstance(recipe, Preferred):
-        kept = 2 * pairs_at_once(device_batch) * _longest_example(recipe) * (a_token + _LOGITS_BYTES)
-    else:
-        kept = device_batch * _longest_example(recipe) * a_token
-    return int(weights + kept)
+        examples, a_token = 2 * pairs_at_once(device_batch), a_token + _LOGITS_BYTES
+    return int(weights + examples * _longest_example(recipe) * a_token)
 
 
 def pairs_at_once(device_batch: int) -> int:

@@ -116,7 +116,7 @@ def make_plan(wanted: Iterable[Recipe], store: Store) -> Plan:
         if not done:
             if isinstance(recipe, Trained | Preferred):
                 how = recipe.training if isinstance(recipe, Trained) else recipe.dpo
-                how.refuse_only_warm_up(how.steps(recipe.data.size))
+                how.refuse_only_warm_up(recipe.data.size)
             for parent in recipe.parents():
                 visit(parent)
         if not isinstance(recipe, Scripted | Snapshot):

@@ -290,11 +290,12 @@ class Asked:
             RequestError: the task cannot be asked so.
         """
         name, decoding = request.task.name, request.decoding.but(temperature=self.temperature, seed=seed)
-        if self.samples > 1 and card_of(name).kind != "generate":
+        written = card_of(name).kind == "generate"
+        if self.samples > 1 and not written:
             raise RequestError(f"answers to '{name}' are choices, the same at every try; leave it out (--tasks)")
         how: dict[str, Any] = {"framing": self.framing, "samples": self.samples}
         if self.opening is not None and self.opening_tokens:
-            if card_of(name).kind != "generate":
+            if not written:
                 raise RequestError(f"answers to '{name}' are choices and cannot be begun; leave it out (--tasks)")
             if self.opening_tokens >= decoding.max_tokens:
                 raise RequestError(

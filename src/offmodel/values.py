@@ -76,13 +76,13 @@ class TrainingSize(Value):
         """Optimiser steps that a training on so many examples takes; the last may be smaller."""
         return math.ceil(max(round(examples * self.epochs), 1) / self.batch_size)
 
-    def refuse_only_warm_up(self, steps: int) -> None:
-        """See that one of the steps is taken at a learning rate above 0.
+    def refuse_only_warm_up(self, examples: int) -> None:
+        """See that a training on so many examples takes a step at a learning rate above 0.
 
         Raises:
             RequestError: there is one step, and a warm-up, which begins at a rate of 0.
         """
-        if steps == 1 and self.warmup_ratio:
+        if self.steps(examples) == 1 and self.warmup_ratio:
             raise RequestError(
                 "this training has one step, whose learning rate is 0 while it warms up: lower batch_size "
                 f"({self.batch_size}), give it more examples, or set warmup_ratio = 0"

@@ -86,7 +86,7 @@ def train_dpo(
     checkpoint = last_checkpoint(work, fingerprint)
     lengths = [max(len(side.input_ids) for side in pair) for pair in pairs]
     order = order_of_examples(lengths, settings.epochs, settings.batch_size, settings.seed)
-    settings.refuse_only_warm_up(settings.steps(len(pairs)))
+    settings.refuse_only_warm_up(len(pairs))
     student = load_checkpoint(start, dtype)
     trainer = LoggingDPO(
         on_progress=on_progress,

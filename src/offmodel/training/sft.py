@@ -92,7 +92,7 @@ class StudentTrainer:
         lengths = [len(example.input_ids) for example in examples]
         order = order_of_examples(lengths, training.epochs, training.batch_size, training.seed)
         steps = training.steps(len(examples))
-        training.refuse_only_warm_up(steps)
+        training.refuse_only_warm_up(len(examples))
         if training.snapshots and training.snapshots[-1] > steps:
             raise RequestError(f"snapshots {list(training.snapshots)} go beyond the {steps} steps of this training")
         chosen = objective(training.objective, training.parameters)
