@@ -18,6 +18,9 @@ from offmodel.values import Prompts
 _ARITHMETIC_SEED = 12_000
 """Apart from the small numbers that draw a benchmark's items."""
 
+_EASY_LEVELS = 2
+"""Of the five of `arithmetic`: one operation, at the most two."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -51,6 +54,9 @@ PROBLEM_SOURCES = {
     "arithmetic_train": ProblemSource(
         ("arithmetic",), "Work it out, and end your reply with the number that is the answer."
     ),  # of the kind that models of 100M parameters sometimes solve: a reward that is never earned teaches nothing
+    "arithmetic_easy_train": ProblemSource(
+        ("arithmetic",), "Work it out, and end your reply with the number that is the answer."
+    ),  # the two easiest levels of these, which such a model solves often enough to be reinforced after a loss
 }
 
 
@@ -67,7 +73,7 @@ def problem_revision(source: str, data_dir: Path | None = None) -> str:
     """
     if source not in PROBLEM_SOURCES:
         raise unknown("problem source", source, PROBLEM_SOURCES)
-    if source == "arithmetic_train":
+    if source.startswith("arithmetic"):
         return f"generator:{arithmetic.VERSION}"
     kept_apart = [resolve(name, data_dir).revision for name in PROBLEM_SOURCES[source].benchmarks]
     return f"{resolve(source, data_dir).revision}, apart from {' and '.join(kept_apart)}"
@@ -117,8 +123,9 @@ def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Proble
 
 def _rows(source: str, data_dir: Path | None) -> list[dict[str, Any]]:
     if source.startswith("arithmetic"):
-        rows = arithmetic.items(arithmetic.MAX_ITEMS, _ARITHMETIC_SEED if source == "arithmetic_train" else 0)
-        return [{**row, "solution": arithmetic.worked(row["expression"])} for row in rows]
+        hardest = _EASY_LEVELS if source == "arithmetic_easy_train" else arithmetic.LEVELS
+        rows = arithmetic.items(arithmetic.MAX_ITEMS, _ARITHMETIC_SEED if source in PROBLEM_SOURCES else 0)
+        return [{**row, "solution": arithmetic.worked(row["expression"])} for row in rows if row["level"] <= hardest]
     return load_rows(source, data_dir)
 
 
