@@ -71,7 +71,16 @@ def test_arithmetic_is_apart_from_every_item_of_the_benchmark_and_mixes_the_leve
     assert load_problems(wanted("arithmetic_train", 8, seed=1)) != everything[:8]
 
 
-@pytest.mark.parametrize("source", ["gsm8k_train", "arithmetic_train"])
+def test_the_easy_problems_are_those_of_the_two_easiest_levels() -> None:
+    easy = [problem.id for problem in load_problems(wanted("arithmetic_easy_train", 160))]
+    rest = [problem.id for problem in load_problems(wanted("arithmetic_train", 461))]
+    assert len(set(easy)) == 160 and set(easy) < set(rest)
+    assert {name.split("-")[2] for name in easy} == {"1", "2"}
+    with pytest.raises(RequestError, match="there are 161 that are no items of 'arithmetic'"):
+        load_problems(wanted("arithmetic_easy_train", 162))
+
+
+@pytest.mark.parametrize("source", ["gsm8k_train", "arithmetic_train", "arithmetic_easy_train"])
 def test_a_problem_is_asked_as_its_benchmark_asks(source: str, mirror: Path) -> None:
     pytest.importorskip("lm_eval", reason="needs the extra `cpu` or `gpu`")
     from offmodel.evaluation.registry import build_task

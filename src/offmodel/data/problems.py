@@ -18,8 +18,7 @@ from offmodel.values import Prompts
 _ARITHMETIC_SEED = 12_000
 """Apart from the small numbers that draw a benchmark's items."""
 
-_EASY_LEVELS = 2
-"""Of the five of `arithmetic`: one operation, at the most two."""
+_NUMBER_LAST = "Work it out, and end your reply with the number that is the answer."
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class ProblemSource:
-    """`benchmarks` are the data sets whose items are left out; `instruction` follows each question."""
+    """`benchmarks` are the data sets whose items are left out; `instruction` follows each question. `hardest` is the
+    highest `level` of its rows that is taken, all where it is None."""
 
     benchmarks: tuple[str, ...]
     instruction: str
+    hardest: int | None = None
 
 
 PROBLEM_SOURCES = {
@@ -52,11 +53,11 @@ PROBLEM_SOURCES = {
         ("gsm8k",), "Please reason step by step, and put your final answer within \\boxed{}."
     ),  # Cobbe et al., 2021, arXiv 2110.14168: 7,473 problems
     "arithmetic_train": ProblemSource(
-        ("arithmetic",), "Work it out, and end your reply with the number that is the answer."
+        ("arithmetic",), _NUMBER_LAST
     ),  # of the kind that models of 100M parameters sometimes solve: a reward that is never earned teaches nothing
     "arithmetic_easy_train": ProblemSource(
-        ("arithmetic",), "Work it out, and end your reply with the number that is the answer."
-    ),  # the two easiest levels of these, which such a model solves often enough to be reinforced after a loss
+        ("arithmetic",), _NUMBER_LAST, hardest=2
+    ),  # of these, one or two operations, which such a model solves often enough to be reinforced after a loss
 }
 
 
@@ -102,6 +103,8 @@ def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Proble
     source = PROBLEM_SOURCES[prompts.source]
     benchmark = {_plain(row["question"]) for name in source.benchmarks for row in _rows(name, data_dir)}
     rows = [row for row in _rows(prompts.source, data_dir) if _plain(row["question"]) not in benchmark]
+    if source.hardest is not None:
+        rows = [row for row in rows if row["level"] <= source.hardest]
     end = prompts.skip + prompts.n
     if end > len(rows):
         apart_from = " or ".join(f"'{name}'" for name in source.benchmarks)
@@ -123,9 +126,8 @@ def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Proble
 
 def _rows(source: str, data_dir: Path | None) -> list[dict[str, Any]]:
     if source.startswith("arithmetic"):
-        hardest = _EASY_LEVELS if source == "arithmetic_easy_train" else arithmetic.LEVELS
         rows = arithmetic.items(arithmetic.MAX_ITEMS, _ARITHMETIC_SEED if source in PROBLEM_SOURCES else 0)
-        return [{**row, "solution": arithmetic.worked(row["expression"])} for row in rows if row["level"] <= hardest]
+        return [{**row, "solution": arithmetic.worked(row["expression"])} for row in rows]
     return load_rows(source, data_dir)
 
 
