@@ -35,7 +35,8 @@ _LEGEND = (
     "is below 0.05; tokens: what it costs beyond asking the damaged student once, of a training prompts and answers, "
     "and the kinds do not add up; prefill leaves out the problems whose beginning already holds an answer, and "
     "compares on the others; best of n is compared with one sampled answer of the untrained student, each less what "
-    "as many answers to other problems guess, the others with its greedy one."
+    "as many answers to other problems guess, the others with its greedy one; RL goes on from a gentler damage than "
+    "the others where the preset has an `[rl] sft_learning_rate`, and is compared with that one."
 )
 _HEAD = ["| intervention | setting | tokens | paid | accuracy % | recovered | p |", "|---|---|---:|---|---:|---:|---:|"]
 
