@@ -36,7 +36,8 @@ _LEGEND = (
     "and the kinds do not add up; prefill leaves out the problems whose beginning already holds an answer, and "
     "compares on the others; best of n is compared with one sampled answer of the untrained student, each less what "
     "as many answers to other problems guess, the others with its greedy one; RL goes on from a gentler damage than "
-    "the others where the preset has an `[rl] sft_learning_rate`, and is compared with that one."
+    "the others where the preset has an `[rl] sft_learning_rate`, is compared with that one, and learns from "
+    "problems of the kind that is scored."
 )
 _HEAD = ["| intervention | setting | tokens | paid | accuracy % | recovered | p |", "|---|---|---:|---|---:|---:|---:|"]
 

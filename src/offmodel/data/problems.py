@@ -1,6 +1,7 @@
 """Problems with a solution and an answer that can be checked: NuminaMath, GSM8K's training split, or made arithmetic.
 
 None of them is a problem of the benchmarks of its kind; of made arithmetic, as it is drawn by default (`draw_seed` 0).
+What is left out is the same question: easy arithmetic has few different numbers, and meets them again in other words.
 """
 
 from dataclasses import dataclass
@@ -37,12 +38,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class ProblemSource:
-    """`benchmarks` are the data sets whose items are left out; `instruction` follows each question. `hardest` is the
-    highest `level` of its rows that is taken, all where it is None."""
+    """`benchmarks` are the data sets whose items are left out; `instruction` follows each question. `hardest_level` is
+    the highest of its rows that is taken, all where it is None."""
 
     benchmarks: tuple[str, ...]
     instruction: str
-    hardest: int | None = None
+    hardest_level: int | None = None
 
 
 PROBLEM_SOURCES = {
@@ -56,8 +57,8 @@ PROBLEM_SOURCES = {
         ("arithmetic",), _NUMBER_LAST
     ),  # of the kind that models of 100M parameters sometimes solve: a reward that is never earned teaches nothing
     "arithmetic_easy_train": ProblemSource(
-        ("arithmetic",), _NUMBER_LAST, hardest=2
-    ),  # of these, one or two operations, which such a model solves often enough to be reinforced after a loss
+        ("arithmetic",), _NUMBER_LAST, hardest_level=2
+    ),  # of these one or two operations: solved often enough, after a loss, to be reinforced
 }
 
 
@@ -103,8 +104,8 @@ def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Proble
     source = PROBLEM_SOURCES[prompts.source]
     benchmark = {_plain(row["question"]) for name in source.benchmarks for row in _rows(name, data_dir)}
     rows = [row for row in _rows(prompts.source, data_dir) if _plain(row["question"]) not in benchmark]
-    if source.hardest is not None:
-        rows = [row for row in rows if row["level"] <= source.hardest]
+    if source.hardest_level is not None:
+        rows = [row for row in rows if row["level"] <= source.hardest_level]
     end = prompts.skip + prompts.n
     if end > len(rows):
         apart_from = " or ".join(f"'{name}'" for name in source.benchmarks)
