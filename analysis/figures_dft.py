@@ -54,7 +54,8 @@ def f12_convergence(results: Results) -> Figure:
             for ax in own[len(tasks) : columns]:
                 ax.remove()
             if kinds == 2:
-                _grid(own[columns], tried[tried["student"] == student])
+                before = table[(table["student"] == student) & (table["arm"] == UNTRAINED)]
+                _grid(own[columns], tried[tried["student"] == student], before["accuracy"].mean())
                 for ax in own[columns + 1 : 2 * columns]:
                     ax.remove()
         legend_above(figure, legend, key_length=2.4)
@@ -143,7 +144,7 @@ def _steps(ax: Axes, rows: pd.DataFrame, leftmost: bool) -> None:
         ax.set_ylabel("accuracy (%)")
 
 
-def _grid(ax: Axes, tried: pd.DataFrame) -> None:
+def _grid(ax: Axes, tried: pd.DataFrame, untrained: float) -> None:
     sizes = sorted(tried["batch_size"].unique())
     lines = [(arm, look) for arm in _in_order(pd.Index(tried["arm"].unique())) for look in zip(sizes, cycle(_DASHES))]
     for number, (arm, (size, dashes)) in enumerate(lines):
@@ -154,6 +155,7 @@ def _grid(ax: Axes, tried: pd.DataFrame) -> None:
                 linestyle=dashes, gid=f"grid-{arm}-{size:g}")  # fmt: skip
         bars = ax.vlines(x, 100 * own["low"], 100 * own["high"], colors=look.colour, linewidth=0.7)
         bars.set_gid(f"spread-{arm}-{size:g}")
+    ax.axhline(100 * untrained, color="black", linewidth=0.6, linestyle=":", zorder=0, gid="grid-untrained")
     rates = sorted(tried["learning_rate"].unique())
     ax.set_xscale("log")
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])

@@ -171,6 +171,7 @@ def test_the_convergence_is_drawn_step_by_step(plain: Results):
     assert np.allclose(np.asarray(lines["steps-dft"].get_xdata(), dtype=float), [2, 4], atol=0.1)
     drawn = {str(line.get_gid()): line for ax in figure.axes for line in ax.lines}
     assert np.asarray(drawn["grid-dft-8"].get_ydata()).tolist() == [75, 87.5]
+    assert np.asarray(drawn["grid-untrained"].get_ydata()).tolist() == [37.5, 37.5]
     spread = {str(bars.get_gid()): bars for ax in figure.axes for bars in ax.collections}["spread-dft-8"]
     ends = [np.asarray(path.vertices)[:, 1].tolist() for path in spread.get_paths()]
     of_rates = [statistics.mean_of([statistics.wilson(right, 4), statistics.wilson(2, 2)]) for right in (2, 3)]
