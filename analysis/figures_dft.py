@@ -123,11 +123,15 @@ def _batch_keys(tried: pd.DataFrame) -> list[Line2D]:
     ]
 
 
+def _reference(ax: Axes, untrained: float, gid: str) -> None:
+    ax.axhline(100 * untrained, color="black", linewidth=0.6, linestyle=":", zorder=0, gid=gid)
+
+
 def _steps(ax: Axes, rows: pd.DataFrame, leftmost: bool) -> None:
     start = rows[rows["arm"] == UNTRAINED].iloc[0]
     last = int(rows["step"].max())
     ax.axhspan(100 * start["low"], 100 * start["high"], color="black", alpha=0.08, linewidth=0, zorder=-1)
-    ax.axhline(100 * start["accuracy"], color="black", linewidth=0.6, linestyle=":", zorder=0, gid="untrained")
+    _reference(ax, start["accuracy"], "untrained")
     arms = [arm for arm in _in_order(pd.Index(rows["arm"].unique())) if arm != UNTRAINED]
     for number, arm in enumerate(arms):
         own, look = rows[rows["arm"] == arm].sort_values("step"), condition(arm)
@@ -155,7 +159,7 @@ def _grid(ax: Axes, tried: pd.DataFrame, untrained: float) -> None:
                 linestyle=dashes, gid=f"grid-{arm}-{size:g}")  # fmt: skip
         bars = ax.vlines(x, 100 * own["low"], 100 * own["high"], colors=look.colour, linewidth=0.7)
         bars.set_gid(f"spread-{arm}-{size:g}")
-    ax.axhline(100 * untrained, color="black", linewidth=0.6, linestyle=":", zorder=0, gid="grid-untrained")
+    _reference(ax, untrained, "grid-untrained")
     rates = sorted(tried["learning_rate"].unique())
     ax.set_xscale("log")
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])

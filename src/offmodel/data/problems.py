@@ -38,8 +38,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class ProblemSource:
-    """`benchmarks` are the data sets whose items are left out; `instruction` follows each question. `hardest_level` is
-    the highest of its rows that is taken, all where it is None."""
+    """`benchmarks` are the data sets whose items are left out; `instruction` follows each question. Rows of a higher
+    `level` than `hardest_level` are left out too, none where it is None."""
 
     benchmarks: tuple[str, ...]
     instruction: str
