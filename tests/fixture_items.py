@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from offmodel.results import ITEM_COLUMNS
+from offmodel.results import ITEM_COLUMNS, ITEM_NOTES, MEASURED
 
 # task: title, kind, chance, items, whether it has levels, accuracy of the untrained student
 TASKS: dict[str, tuple[str, str, float | None, int, bool, float]] = {
@@ -21,13 +21,19 @@ FLOORS = {"floor_echo": 0.02, "floor_constant": 0.05, "floor_shuffled": 0.03}
 
 
 def tiny_items(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """An items table from rows that state only what matters to a test; the rest is filled in plainly."""
+    """An items table from rows that state only what matters to a test; the rest is filled in plainly: each arm, as its
+    parameters tell it, has scores of its own for each seed and task."""
     plain = {name: None for name in ITEM_COLUMNS} | {
         "experiment": "01_degradation", "student": "small", "seed": 0, "sample": 0, "task": "sums",
         "task_title": "Sums", "kind": "generate", "response_tokens": 10, "truncated": False, "answered": True,
-        "model_id": "m", "scores_id": "s",
+        "model_id": "m",
     }  # fmt: skip
-    return pd.DataFrame([plain | row for row in rows])
+    whole = [plain | row for row in rows]
+    of_an_item = {*ITEM_NOTES, *MEASURED, "item", "level", "sample"}
+    for row in whole:
+        told = [str(value) for name, value in sorted(row.items()) if name not in of_an_item]
+        row["scores_id"] = row["scores_id"] or "/".join(told)
+    return pd.DataFrame(whole)
 
 
 def arm_rows(arm: str, correct: str, **more: Any) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from offmodel.paths import PRESETS, ROOT
 from offmodel.plan import make_plan
 from offmodel.presets import load_preset
 from offmodel.recipes import Base, Trained
+from offmodel.settings import Running
 from offmodel.store import Store
 from offmodel.study import Experiment, Study
 from offmodel.values import Decoding
@@ -55,7 +56,7 @@ def test_every_preset_can_be_planned(name: str, mirror: Path, tmp_path: Path) ->
     plan = make_plan([cell.scores for cell in cells], Store(tmp_path))
     bases = {step.recipe.alias for step in plan.steps if isinstance(step.recipe, Base)}
     assert bases == {*preset.students, *preset.teachers}
-    assert "GB of memory" in plan.describe(8)
+    assert "GB of memory" in plan.describe(Running())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -90,7 +91,7 @@ def test_workstation_has_three_families_and_all_of_it_fits_one_card() -> None:
 def test_the_trainings_of_workstation_fit_one_card(mirror: Path) -> None:
     preset = load_preset("workstation")
     trained = [arm.model for arm in collect_arms(EXPERIMENT, preset, [0], mirror, ["off_model_sft"])]
-    needed = {one.student: memory_bytes(one, preset.run.device_batch) for one in trained if isinstance(one, Trained)}
+    needed = {one.student: memory_bytes(one, preset.run) for one in trained if isinstance(one, Trained)}
     assert set(needed) == set(preset.students) and all(9e9 < bytes_ < 24e9 for bytes_ in needed.values())
 
 
@@ -100,12 +101,15 @@ def test_memory_by_hand(mirror: Path) -> None:
     assert (one.student, one.data.longest, one.training.max_length) == ("qwen2.5-1.5b", 1024, 2048)
     weights = 2 * 1_543_714_304
     kept = 2 * (60 + 1024) * 2.4e6 * 1.543714304**0.5
-    assert memory_bytes(one, 2) == pytest.approx(1.25 * weights + 4e9 + kept)
+    two = Running(device_batch=2)
+    assert memory_bytes(one, two) == pytest.approx(1.25 * weights + 4e9 + kept)
+    lean = Running(device_batch=2, gradient_checkpointing=True)
+    assert memory_bytes(one, lean) == pytest.approx(1.25 * weights + 4e9 + 0.1 * kept)
     # In full: 16 bytes for each of the weights (fp32, gradient, two moments) instead of 2.
     full = one.but(training=one.training.but(method="full"))
-    assert memory_bytes(full, 2) == pytest.approx((16 / 2 + 0.25) * weights + 4e9 + kept)
+    assert memory_bytes(full, two) == pytest.approx((16 / 2 + 0.25) * weights + 4e9 + kept)
     asked = one.scores(resolve_task("arithmetic"), 5, Decoding(temperature=0, max_tokens=9))
-    assert memory_bytes(asked, 2) == int(1.25 * weights) + 4_000_000_000
+    assert memory_bytes(asked, two) == int(1.25 * weights) + 4_000_000_000
 
 
 def test_memory_of_pairs_by_hand() -> None:
@@ -116,8 +120,22 @@ def test_memory_of_pairs_by_hand() -> None:
     card = MODELS["smollm2-135m"]
     # two pairs where other trainings hold eight examples
     kept = 2 * 2 * (60 + 128) * (2.4e6 * (card.parameters / 1e9) ** 0.5 + 3.6e6)
-    assert memory_bytes(preferred, 8) == pytest.approx(1.25 * card.checkpoint_bytes + 4e9 + kept)
-    assert memory_bytes(preferred, 1) < memory_bytes(preferred, 8)
+    assert memory_bytes(preferred, Running(device_batch=8)) == pytest.approx(1.25 * card.checkpoint_bytes + 4e9 + kept)
+    assert memory_bytes(preferred, Running(device_batch=1)) < memory_bytes(preferred, Running(device_batch=8))
+
+
+def test_memory_of_sampled_answers_by_hand() -> None:
+    study = Study(load_preset("pocket"), 0)
+    (student,) = study.students
+    eight, card = Running(device_batch=8), MODELS["smollm2-135m"]
+    reinforced = student.reinforce(study.problems, study.rl("number"))
+    longest = 60 + reinforced.rl.max_completion_tokens
+    kept = 8 * longest * 2.4e6 * (card.parameters / 1e9) ** 0.5
+    assert memory_bytes(reinforced, eight) == pytest.approx(1.25 * card.checkpoint_bytes + 4e9 + kept)
+    # The keys and values of 8,000 answers weigh more than what eight of them keep for their way back.
+    many = reinforced.but(rl=reinforced.rl.but(prompts_per_update=1000, group=8))
+    cached = 8000 * longest * 150e3 * card.parameters / 1e9
+    assert memory_bytes(many, eight) == pytest.approx(1.25 * card.checkpoint_bytes + 4e9 + cached)
 
 
 @pytest.mark.parametrize("alias", MODELS)

@@ -17,7 +17,7 @@ from offmodel.plan import Plan, make_plan, next_batch
 from offmodel.presets import AnswersRead, ScriptSize, load_preset
 from offmodel.recipes import Completions, Reinforced, Scripted, Trained
 from offmodel.runner import run
-from offmodel.settings import Settings
+from offmodel.settings import Running, Settings
 from offmodel.store import Store
 from offmodel.study import Arm, Experiment, Study
 
@@ -239,7 +239,7 @@ def test_a_finished_artefact_is_not_planned_again_and_hides_its_parents(tmp_path
         store.make(scores, lambda out, scratch: None, dict)
     made = make_plan(wanted, store)
     assert (len(made.steps), made.missing) == (4, [])
-    assert made.describe(8).endswith(
+    assert made.describe(Running()).endswith(
         "4 of 4 artefacts are there; the rest takes about 0 tokens, 0 minutes on 2 CPU cores, 0.0 GB of disk"
     )
 

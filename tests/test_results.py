@@ -100,6 +100,15 @@ def test_holm_runs_over_the_arms_of_one_student_and_task():
     assert row_of(table, task="other", teacher="x")["p_holm"] == pytest.approx(2 / 64)
 
 
+def test_the_same_scores_under_two_names_are_one_comparison():
+    rows = arm_rows("untrained", "1" * 9)
+    rows += arm_rows("off_model_sft", "0" * 6 + "111", scores_id="damaged")  # p = 2/64
+    rows += arm_rows("prefill", "0" * 6 + "111", scores_id="damaged", tokens=0)
+    rows += arm_rows("prefill", "0" * 8 + "1", scores_id="helped", tokens=4)  # p = 2/256
+    table = score_table(tiny_items(rows)).set_index(["arm", "tokens"])["p_holm"]
+    assert table.iloc[1:].to_list() == pytest.approx([2 / 64, 2 / 64, 2 * 2 / 256])
+
+
 def test_several_seeds_are_averaged_and_paired_with_the_one_untrained_run():
     rows = arm_rows("untrained", "1110")
     rows += arm_rows("off_model_sft", "1000", seed=0) + arm_rows("off_model_sft", "0010", seed=1)

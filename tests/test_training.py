@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_student import LORA, VOCABULARY, Run, assert_same_adapter, random_examples
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3Config, Gemma3ForConditionalGeneration
 
 from offmodel.data.chat import MASKED, Example, example, load_chat_format
 from offmodel.errors import RequestError, RunError
@@ -43,6 +45,32 @@ def test_the_first_row_of_the_curve_is_the_loss_of_the_start(tiny: Path, run: Ru
     assert row["token_probability"] == pytest.approx(p.mean(), rel=1e-5)
     assert row["loss"] == pytest.approx((p * nll).mean(), rel=1e-5)
     assert row["tokens"] == sum(len(one.input_ids) for one in examples)
+
+
+@pytest.mark.parametrize("training", [LORA, LORA.but(objective="asft"), LORA.but(method="full")])
+def test_layers_computed_twice_change_nothing(run: Run, training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    again: list[None] = []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        again.append(None)
+        return checkpoint(*args, **kwargs)
+
+    monkeypatch.setattr("transformers.modeling_utils.checkpoint", counted)
+    examples = random_examples(8)
+    plain = run(examples, training)
+    assert not again
+    lean = run(examples, training, gradient_checkpointing=True)
+    assert len(again) >= 2 * 2  # two layers in each of two steps
+    name = "model.safetensors" if training.method == "full" else "adapter_model.safetensors"
+    one, other = (load_file(out / name) for out in (plain, lean))
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_base_is_left_as_it_was_by_layers_computed_twice(tiny: Path, tmp_path: Path) -> None:
+    students = StudentTrainer(tiny, torch.float32)
+    students.train(random_examples(4), LORA, tmp_path / "out", tmp_path / "work", gradient_checkpointing=True)
+    base = students._base
+    assert not base.is_gradient_checkpointing and not base.get_input_embeddings()._forward_hooks
 
 
 @pytest.mark.parametrize(("objective", "device_batch"), [("sft", 2), *((name, 1) for name in OBJECTIVES)])
@@ -235,6 +263,15 @@ def test_a_step_that_only_warms_up_is_refused(run: Run) -> None:
 def test_examples_without_completions_are_refused(run: Run) -> None:
     with pytest.raises(RequestError, match="no example has a token to learn"):
         run([Example([1, 2], [MASKED, MASKED])])
+
+
+def test_a_model_of_text_and_images_is_no_student(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "vocab_size": VOCABULARY, "num_key_value_heads": 1, "head_dim": 8}
+    config = Gemma3Config(text_config=text, vision_config={**sizes, "image_size": 28, "patch_size": 14})
+    Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path / "both")
+    with pytest.raises(RequestError, match="text and more; it can be a teacher"):
+        StudentTrainer(tmp_path / "both").train(random_examples(4), LORA, tmp_path / "out", tmp_path / "work")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

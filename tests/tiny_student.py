@@ -68,10 +68,18 @@ def run(tiny: Path, tmp_path: Path) -> Run:
     """Train on the tiny model in fp32 with a trainer of its own; returns the folder of the student."""
     count = iter(range(100))
 
-    def one(examples: Sequence[Example], training: Training = LORA, device_batch: int = 4) -> Path:
+    def one(
+        examples: Sequence[Example],
+        training: Training = LORA,
+        device_batch: int = 4,
+        gradient_checkpointing: bool = False,
+    ) -> Path:
         out = tmp_path / f"run{next(count)}"
         StudentTrainer(tiny, torch.float32).train(
-            examples, training, out, out / "work", save_every=100, device_batch=device_batch
+            *(examples, training, out, out / "work"),
+            save_every=100,
+            device_batch=device_batch,
+            gradient_checkpointing=gradient_checkpointing,
         )
         return out
 

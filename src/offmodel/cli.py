@@ -79,7 +79,7 @@ def _study(experiment: Experiment, options: argparse.Namespace) -> int:
     preset, settings, store, plan = asked.preset, asked.settings, asked.store, asked.plan
     print(f"{experiment.name}: {experiment.question}")
     print(f"preset {preset.name}: {preset.description}; seeds {asked.new_seeds}\n")
-    print(plan.describe(settings.device_batch), flush=True)
+    print(plan.describe(settings), flush=True)
     if options.plan:
         return 0
     asked.check_means()

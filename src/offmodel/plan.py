@@ -24,6 +24,7 @@ from offmodel.recipes import (
     Solutions,
     Trained,
 )
+from offmodel.settings import Running
 from offmodel.store import Store
 
 # Interpreter, libraries and weights of one worker, in seconds on two CPU cores.
@@ -70,15 +71,15 @@ class Plan:
         ]
         return sum(step.bytes for step in self.missing) + 2 * max(merged, default=0)
 
-    def describe(self, device_batch: int) -> str:
-        """The plan as a table: one line an artefact, totals below; memory with so many examples in a training step."""
+    def describe(self, running: Running) -> str:
+        """The plan as a table: one line an artefact, totals below, with the memory that it takes when run so."""
         width = max((len(step.recipe.id) for step in self.steps), default=0)
         lines = [f"{'artefact':<{width}}  state    about"]
         lines += [f"{s.recipe.id:<{width}}  {'done   ' if s.done else 'missing'}  {_cost(s)}" for s in self.steps]
         missing = self.missing
         workers = len({step.group for step in missing})
         seconds = sum(step.seconds for step in missing) + WORKER_START * workers
-        needs = [(memory_bytes(step.recipe, device_batch), models_held(step.recipe)) for step in missing]
+        needs = [(memory_bytes(step.recipe, running), models_held(step.recipe)) for step in missing]
         needed, held = max(needs, default=(0, []), key=lambda need: need[0])
         memory = f", {needed / 1e9:.0f} GB of memory ({' and '.join(held)})" if held else ""
         lines.append(

@@ -66,11 +66,12 @@ def score_table(items: pd.DataFrame, control: str = UNTRAINED) -> pd.DataFrame:
     check_items(items)
     keys = [*ARM_KEYS, *parameters(items)]
     controls = _controls(items, control)
-    rows, answers = [], []
+    rows, answers, measured = [], [], []
     for _, group in grouped(items, [*keys, *TASK_KEYS]):
         row = {name: group[name].iloc[0] for name in [*keys, *TASK_KEYS]}
         scores = by_item(group)
         answers.append(scores)
+        measured.append(tuple(sorted(group["scores_id"].unique())))
         # A scripted floor is no student: what it lacks to one is not a change.
         own = None if is_floor(row["arm"]) else controls.get((row["experiment"], row["student"], row["task"]))
         row |= accuracy_columns(scores) | _rates(group)
@@ -79,7 +80,7 @@ def score_table(items: pd.DataFrame, control: str = UNTRAINED) -> pd.DataFrame:
         rows.append(row)
     table = pd.DataFrame(rows, columns=[*keys, *[name for name in SCORE_COLUMNS if name not in ARM_KEYS]])
     table["chance"] = table["chance"].astype(float)  # where no task has one it would be of no type
-    _add_holm(table)
+    _add_holm(table, measured)
     _add_floors(table, answers)
     return table
 
@@ -227,11 +228,15 @@ def _comparison(scores: pd.DataFrame, control: pd.DataFrame) -> dict[str, float 
     return {**difference, "lost": lost, "gained": gained, "p": p, "detectable": detectable}
 
 
-def _add_holm(table: pd.DataFrame) -> None:
+def _add_holm(table: pd.DataFrame, measured: list[tuple[str, ...]]) -> None:
+    """`measured`: the scores that each row is made of. Rows of the same ones, such as a damaged student and it given a
+    beginning of no tokens, are one comparison."""
     table["p_holm"] = table["p_holm"].astype(float)  # holds only gaps so far, of no type
     compared = table[table["p"].notna()]
     for _, family in grouped(compared, ["experiment", "student", "task"]):
-        table.loc[family.index, "p_holm"] = statistics.holm(family["p"])
+        p = {measured[row]: family.at[row, "p"] for row in family.index}
+        adjusted = dict(zip(p, statistics.holm(list(p.values())), strict=True))
+        table.loc[family.index, "p_holm"] = [adjusted[measured[row]] for row in family.index]
 
 
 def _add_floors(table: pd.DataFrame, answers: list[pd.DataFrame]) -> None:

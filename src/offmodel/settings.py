@@ -34,6 +34,8 @@ class Running(BaseModel):
     context: int = Field(default=8192, gt=0)
     # Examples in one forward pass of training, at most; gradients accumulate up to the recipe's batch size.
     device_batch: int = Field(default=8, gt=0)
+    # SFT keeps the inputs of layers alone for its way back and computes the rest twice: less memory, a third more time.
+    gradient_checkpointing: bool = False
     # Optimiser steps between training checkpoints.
     save_every: int = Field(default=16, gt=0)
 

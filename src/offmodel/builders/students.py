@@ -47,6 +47,7 @@ def build_trained(bench: Bench, recipe: Trained, out: Path, scratch: Path) -> No
         on_progress=progress.at,
         save_every=bench.settings.save_every,
         device_batch=math.gcd(recipe.training.batch_size, bench.settings.device_batch),
+        gradient_checkpointing=bench.settings.gradient_checkpointing,
     )
     progress.close()
 

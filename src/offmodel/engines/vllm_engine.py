@@ -40,7 +40,8 @@ class VllmEngine:
         from vllm import LLM
 
         self._fill_loops = fill_loops
-        self._context = context = min(AutoConfig.from_pretrained(folder).max_position_embeddings, context)
+        of_text = AutoConfig.from_pretrained(folder).get_text_config()  # of a model that sees too, the part that reads
+        self._context = context = min(of_text.max_position_embeddings, context)
         where: dict[str, Any] = {"gpu_memory_utilization": gpu_memory}
         if not torch.cuda.is_available():
             where = {

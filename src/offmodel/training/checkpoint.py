@@ -22,7 +22,8 @@ def load_checkpoint(folder: Path, dtype: torch.dtype) -> Any:
     """The causal model in a checkpoint folder, on the CPU.
 
     Raises:
-        RequestError: the folder is no checkpoint of a causal model, or its head is more than a matrix.
+        RequestError: the folder is no checkpoint of a causal model, the model reads more than text, or its head is more
+            than a matrix.
     """
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -30,6 +31,8 @@ def load_checkpoint(folder: Path, dtype: torch.dtype) -> Any:
         )
     except (OSError, ValueError) as error:
         raise RequestError(f"{folder} is no checkpoint of a causal model: {str(error).splitlines()[0]}") from error
+    if model.config.get_text_config() is not model.config:
+        raise RequestError(f"{folder}: a model of text and more; it can be a teacher, not a student")
     # The loss multiplies hidden states by the output embedding itself; soft-capped or scaled logits would go unnoticed.
     ids = torch.arange(8)[None]
     with torch.no_grad():

@@ -6,8 +6,8 @@ of the examples, the learning curve, the rule for resuming) stands in `loop` and
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class StudentTrainer:
         on_progress: OnProgress = lambda done, total, tokens: None,
         save_every: int = 50,
         device_batch: int = 8,
+        gradient_checkpointing: bool = False,
     ) -> None:
         """Train one student and write it to `out`, with its learning curve.
 
@@ -77,6 +78,8 @@ class StudentTrainer:
         Args:
             save_every: optimiser steps between checkpoints.
             device_batch: examples that one device holds at once: a matter of memory and speed, not of the result.
+            gradient_checkpointing: keep each layer's input alone for the way back and compute the rest again there, as
+                Chen et al. 2016 do (arXiv 1604.06174): less memory for a third more time, and the same result.
 
         Raises:
             RequestError: there is nothing to learn, or the objective leaves nothing, the only step is one of
@@ -98,7 +101,8 @@ class StudentTrainer:
         chosen = objective(training.objective, training.parameters)
         model = self._student(training)
         try:
-            with completion_loss(model, chosen, self.dtype) as totals, _casts_left_to(model):
+            recomputed = _layers_recomputed(model) if gradient_checkpointing else nullcontext()
+            with completion_loss(model, chosen, self.dtype) as totals, _casts_left_to(model), recomputed:
                 if chosen.needs_reference:
                     examples = self._with_given(model, examples, chosen, arguments)
                 data = Subset(examples, order)  # type: ignore[arg-type]  # any sequence will do
@@ -180,6 +184,18 @@ def lora_config(model: Any, rank: int, alpha: float) -> LoraConfig:
 def _casts_left_to(model: Any) -> Any:
     # Autocast already brings LoRA's inputs and weights to one dtype; PEFT's own cast to fp32 would undo it.
     return disable_input_dtype_casting(model) if isinstance(model, PeftModel) else nullcontext()
+
+
+@contextmanager
+def _layers_recomputed(model: Any) -> Iterator[None]:
+    # Not by the Trainer, which would leave the base of later trainings so.
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base.gradient_checkpointing_enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        base.gradient_checkpointing_disable()
+        base.disable_input_require_grads()
 
 
 def _arguments(training: Training, work: Path, save_every: int, device_batch: int) -> TrainingArguments:
