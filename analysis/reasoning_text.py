@@ -140,6 +140,7 @@ def _legend(seeds: int, published: bool) -> str:
         "tokens: mean length of an answer",
         "sampled: tokens of its own answers that the student drew for the training, wrong ones included",
         "trained: tokens that it learned from, prompts included",
+        "solutions instead: in the place of each right answer the solution that comes with its problem",
     ]
     if published:
         parts.append(f"published: {SOURCE}")

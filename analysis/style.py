@@ -86,6 +86,8 @@ CONDITIONS = {
             ("rft", "RFT", BLUE, "^"),
             ("offline_dft", "offline DFT", PURPLE, "s"),
             ("offline_iw_sft", "offline iw-SFT", ORANGE, "s"),
+            ("solutions_sft", "SFT, solutions instead", VERMILION, "s"),
+            ("solutions_dft", "DFT, solutions instead", PURPLE, "v"),
             ("dpo", "DPO", SKY, "s"),
             ("grpo", "GRPO, online", GREEN, "s"),
             ("floor_echo", "echo of the prompt", GREY, "|"),

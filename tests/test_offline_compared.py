@@ -67,7 +67,7 @@ PAPER: dict[str, Any] = {
 def test_published_numbers_stand_beside_the_same_setting() -> None:
     table = table_of(**PAPER).set_index("arm")
     percent = {"untrained": 31.66, "dpo": 46.89, "rft": 48.23, "grpo": 62.86, "offline_dft": 64.71}
-    assert (100 * table["published"]).to_dict() == pytest.approx(percent | {"offline_iw_sft": 60.80})
+    assert (100 * table["published"]).dropna().to_dict() == pytest.approx(percent | {"offline_iw_sft": 60.80})
 
 
 @pytest.mark.parametrize("other", [{"student": "qwen2.5-1.5b"}, {"n": 499}, {"samples": 8}, {"tasks": ["gsm8k"]}])

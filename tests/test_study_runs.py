@@ -215,10 +215,15 @@ def test_offline_rl_learns_from_its_own_answers(made: Path) -> None:
     script = SCRIPTS_BY_NAME["17_offline_rl"]
     items = _results(made, script, "items.parquet")
     asked = items[~items["arm"].str.startswith("floor_")]
-    assert set(asked["arm"]) == {"untrained", "rft", "offline_dft", "offline_iw_sft", "dpo", "grpo"}
+    by_solutions = {"solutions_sft", "solutions_dft"}
+    assert set(asked["arm"]) == {"untrained", "rft", "offline_dft", "offline_iw_sft", "dpo", "grpo"} | by_solutions
     assert (asked.groupby(["arm", "item"]).size() == 2).all()
     curves = _results(made, script, "curves.parquet")
     assert (curves.groupby("arm")["sampled_tokens"].sum() > 0).all()
+    found = (next(made.glob(f"{kind}/*/completions.parquet")) for kind in ("accepted", "replaced"))
+    by_itself, by_solution = map(pd.read_parquet, found)
+    assert by_itself["prompt_id"].equals(by_solution["prompt_id"])
+    assert not by_itself["answer"].equals(by_solution["answer"])
     table = (made / "results" / "smoke.part" / script.stem / "T3.md").read_text(encoding="utf-8")
     assert "| offline DFT |" in table and "| DPO |" in table
     (pairs,) = made.glob("preferences/*/provenance.json")

@@ -8,7 +8,10 @@ import pandas as pd
 from offmodel.published import published_accuracy
 from offmodel.results import UNTRAINED, grouped, matching
 
-ARMS: Final = [UNTRAINED, "dpo", "rft", "grpo", "offline_dft", "offline_iw_sft"]  # the order of the paper's table
+ARMS: Final = [
+    *(UNTRAINED, "dpo", "rft", "grpo", "offline_dft", "offline_iw_sft"),  # the order of the paper's table
+    *("solutions_sft", "solutions_dft"),
+]
 
 _CHANGE: Final = {"change": "difference", "change_low": "difference_low", "change_high": "difference_high"}
 COLUMNS = [
@@ -24,8 +27,9 @@ def offline_table(items: pd.DataFrame, scores: pd.DataFrame, curves: pd.DataFram
             the 95 % interval of `statistics.accuracy`.
         change: from untrained, paired by problem (`statistics.paired_difference`); null for untrained itself.
         response_tokens: mean of an answer to the benchmark.
-        sampled_tokens, trained_tokens: of one training (mean over seeds), the answers that the student drew for it,
-            wrong ones included, and what it learned from, prompts included; null where there is no curve.
+        sampled_tokens, trained_tokens: of one training (mean over seeds), the answers that the student drew for it or
+            for the choice of its problems, wrong ones included, and what it learned from, prompts included; null where
+            there is no curve.
         published: `published.published_accuracy`; null where the paper's setting is another one.
     """
     rows: list[dict[str, Any]] = []

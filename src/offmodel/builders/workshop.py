@@ -22,6 +22,7 @@ from offmodel.recipes import (
     Preferences,
     Preferred,
     Reinforced,
+    Replaced,
     Scores,
     Scrambled,
     Scripted,
@@ -61,7 +62,7 @@ class Workshop:
                 build_base(recipe, out, scratch, bench.settings.models)
             case Completions():
                 build_completions(bench, recipe, out, scratch)
-            case Scrambled() | Mixture() | Solutions():
+            case Scrambled() | Mixture() | Solutions() | Replaced():
                 build_derived(bench, recipe, out)
             case Accepted():
                 build_accepted(bench, recipe, out, scratch)

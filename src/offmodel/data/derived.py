@@ -55,6 +55,18 @@ def solutions(problems: Sequence[Problem]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def replaced(answers: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
+    """In the place of each of the answers its problem's own solution, in the same order. Token counts and ids are not
+    known.
+
+    Raises:
+        KeyError: an answer is to none of the problems.
+    """
+    own = {one.id: one.solution for one in problems}
+    made = answers[["prompt_id", "messages"]].assign(finish_reason="stop")
+    return made.assign(answer=[own[prompt] for prompt in answers["prompt_id"]])
+
+
 Verdicts = Sequence[Sequence[bool | None]]
 """Of each answer of each sample whether it is right; None where there is nothing to compare it with, or the comparison
 came to no end."""

@@ -10,6 +10,8 @@ from offmodel.values import AnswerReward, Decoding, Prompts, Seed
 if TYPE_CHECKING:
     from offmodel.recipes import Model
 
+SOLUTION_TOKENS = 256  # of a solution, for estimates; sources do not say: a guess
+
 
 class Completions(Recipe):
     """A model's answers to prompts: one answer for each prompt, with token counts and the reason it ended."""
@@ -133,7 +135,7 @@ class Solutions(Recipe):
 
     @property
     def longest(self) -> int:
-        return 256  # the source does not say: a guess
+        return SOLUTION_TOKENS
 
 
 class _Judged(Recipe):
@@ -183,6 +185,38 @@ class Accepted(_Judged):
     def size(self) -> int:
         """The most that there can be."""
         return self.answers
+
+    def replaced(self) -> "Replaced":
+        return Replaced(of=self)
+
+
+class Replaced(Recipe):
+    """In the place of each right answer the solution that comes with its problem: the same problems, each as often,
+    solved by another writer."""
+
+    kind: Literal["replaced"] = "replaced"
+    version: Literal[1] = 1
+    of: Accepted
+
+    @property
+    def label(self) -> str:
+        return f"solutions-for-{self.of.label}"
+
+    @property
+    def teacher(self) -> str:
+        return "solutions"
+
+    @property
+    def size(self) -> int:
+        """The most that there can be."""
+        return self.of.size
+
+    @property
+    def longest(self) -> int:
+        return SOLUTION_TOKENS
+
+    def parents(self) -> tuple[Recipe, ...]:
+        return (self.of,)
 
 
 class Preferences(_Judged):
