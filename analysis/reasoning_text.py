@@ -77,7 +77,8 @@ def markdown_t3(results: Results) -> str:
         cells = [task, row["student"], condition(row["arm"]).label, *_cells(row)]
         cells += [_number(100 * row["published"], ".2f")] if published else []
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", _legend(int(table["seeds"].max()), published)])
+    instead = bool(table["arm"].str.startswith("solutions_").any())
+    return "\n".join([*lines, "", _legend(int(table["seeds"].max()), published, instead)])
 
 
 def markdown_by_greedy(items: pd.DataFrame, greedy: pd.DataFrame) -> str:
@@ -132,16 +133,18 @@ def _number(value: float, form: str) -> str:
     return "" if pd.isna(value) else f"{value:{form}}"
 
 
-def _legend(seeds: int, published: bool) -> str:
+def _legend(seeds: int, published: bool, instead: bool) -> str:
     parts = [
         f"avg@k: mean accuracy of k answers to each of n problems, {seeds} seed{'s' * (seeds > 1)}, 95 % interval by "
         "Wilson at the effective number of problems",
         "change: from untrained, paired by problem, 95 % interval by bootstrap over problems",
         "tokens: mean length of an answer",
-        "sampled: tokens of its own answers that the student drew for the training, wrong ones included",
+        "sampled: tokens of its own answers that the student drew for the training, or the choice of its problems, "
+        "wrong ones included",
         "trained: tokens that it learned from, prompts included",
-        "solutions instead: in the place of each right answer the solution that comes with its problem",
     ]
+    if instead:
+        parts.append("their solutions: in the place of each right answer the solution that comes with its problem")
     if published:
         parts.append(f"published: {SOURCE}")
     return "; ".join(parts) + "."

@@ -3,8 +3,8 @@
 The student answers each training problem several times. It learns from its right answers, with SFT (which is RFT), DFT
 or iw-SFT, or from right ones beside wrong ones with DPO: all of these data are its own. GRPO, which draws new answers
 at every update, is the online arm, where the preset says `online = true`. The offline RL of the DFT paper (arXiv
-2508.05629). The control learns the solutions that come with the same problems, each as often: does it matter who wrote
-what is learned, when neither the problems nor the number of steps differ? Writes T3.
+2508.05629). The control learns the solutions that come with the same problems, each as often: neither the problems nor
+the number of steps differ then, though lengths do, and that one text is met several times. Writes T3.
 """
 
 from offmodel.cli import main
@@ -23,7 +23,7 @@ def arms(study):
             yield name, study.often(student.train(study.accepted(student), training))
         for name, objective in OF_SOLUTIONS.items():
             training = study.reasoning.but(objective=objective)
-            yield name, study.often(student.train(study.accepted(student).replaced(), training))
+            yield name, study.often(student.train(study.accepted(student).solutions_instead(), training))
         yield "dpo", study.often(student.prefer(study.preferences(student), study.dpo))
         if study.preset.reasoning.online:
             online = student.reinforce(study.reasoning_problems, study.rl(study.preset.reasoning.reward))

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from offmodel.data.derived import accepted, mixed, preferences, replaced, scrambled
+from offmodel.data.derived import accepted, mixed, preferences, scrambled, solutions_instead
 from offmodel.data.problems import Problem
 from offmodel.recipes import Accepted, Base, Mixture, Preferences, parse
 from offmodel.values import DPO, Decoding, Prompts, Training
@@ -85,12 +85,12 @@ def test_accepted_answers_are_the_right_ones_problem_by_problem() -> None:
 
 def test_solutions_stand_in_for_the_answers_to_their_problems() -> None:
     right = accepted(SAMPLES, VERDICTS)
-    made = replaced(right, [Problem(one, [], "", f"solution of {one}") for one in "dcba"])
+    made = solutions_instead(right, [Problem(one, [], "", f"solution of {one}") for one in "dcba"])
     assert made["answer"].tolist() == [f"solution of {one}" for one in "aaacccd"]
     assert made["messages"].tolist() == right["messages"].tolist() and set(made["finish_reason"]) == {"stop"}
     assert "answer_ids" not in made and "answer_tokens" not in made
     with pytest.raises(KeyError):
-        replaced(right, [])
+        solutions_instead(right, [])
 
 
 def test_answers_that_are_alike_are_accepted_as_often_as_they_were_drawn() -> None:
@@ -134,8 +134,9 @@ def test_samples_are_one_model_s_answers_under_several_seeds() -> None:
     assert parse(trained.canonical()) == trained and trained.student == trained.teacher == right.teacher == "a"
     assert trained.parents() == (model, trained.start, pairs) and pairs.parents() == drawn
     assert (right.size, pairs.size, right.answers) == (32, 16, 32)
-    instead = model.train(right.replaced(), Training(learning_rate=1e-4))
-    assert parse(instead.canonical()) == instead and instead.teacher == "solutions" and right.replaced().size == 32
+    instead = model.train(right.solutions_instead(), Training(learning_rate=1e-4))
+    assert parse(instead.canonical()) == instead and instead.teacher == "solutions-instead"
+    assert instead.data.size == 32
     one = drawn[0]
     for others in ([], [one], [one.but(model=model.but(alias="b"))], [one.but(decoding=sampling.but(temperature=0.5))]):
         with pytest.raises(ValidationError, match=r"differ in their seeds|at least 2 items"):

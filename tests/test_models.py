@@ -95,6 +95,13 @@ def test_the_trainings_of_workstation_fit_one_card(mirror: Path) -> None:
     assert set(needed) == set(preset.students) and all(9e9 < bytes_ < 24e9 for bytes_ in needed.values())
 
 
+def test_the_trainings_of_paper_fit_one_card(mirror: Path) -> None:
+    preset = load_preset("paper")
+    trained = [arm.model for arm in collect_arms(EXPERIMENT, preset, [0], mirror, ["off_model_sft"])]
+    needed = {one.student: memory_bytes(one, preset.run) for one in trained if isinstance(one, Trained)}
+    assert set(needed) == set(preset.students) and all(20e9 < bytes_ < 80e9 for bytes_ in needed.values())
+
+
 def test_memory_by_hand(mirror: Path) -> None:
     arms = collect_arms(EXPERIMENT, load_preset("workstation"), [0], mirror, ["off_model_sft"])
     (one, *_) = [arm.model for arm in arms if isinstance(arm.model, Trained)]
@@ -102,12 +109,12 @@ def test_memory_by_hand(mirror: Path) -> None:
     weights = 2 * 1_543_714_304
     kept = 2 * (60 + 1024) * 2.4e6 * 1.543714304**0.5
     two = Running(device_batch=2)
-    assert memory_bytes(one, two) == pytest.approx(1.25 * weights + 4e9 + kept)
+    assert memory_bytes(one, two) == pytest.approx(1.1 * weights + 4e9 + kept)
     lean = Running(device_batch=2, gradient_checkpointing=True)
-    assert memory_bytes(one, lean) == pytest.approx(1.25 * weights + 4e9 + 0.1 * kept)
+    assert memory_bytes(one, lean) == pytest.approx(1.1 * weights + 4e9 + 0.1 * kept)
     # In full: 16 bytes for each of the weights (fp32, gradient, two moments) instead of 2.
     full = one.but(training=one.training.but(method="full"))
-    assert memory_bytes(full, two) == pytest.approx((16 / 2 + 0.25) * weights + 4e9 + kept)
+    assert memory_bytes(full, two) == pytest.approx((16 / 2 + 0.1) * weights + 4e9 + kept)
     asked = one.scores(resolve_task("arithmetic"), 5, Decoding(temperature=0, max_tokens=9))
     assert memory_bytes(asked, two) == int(1.25 * weights) + 4_000_000_000
 
@@ -120,22 +127,23 @@ def test_memory_of_pairs_by_hand() -> None:
     card = MODELS["smollm2-135m"]
     # two pairs where other trainings hold eight examples
     kept = 2 * 2 * (60 + 128) * (2.4e6 * (card.parameters / 1e9) ** 0.5 + 3.6e6)
-    assert memory_bytes(preferred, Running(device_batch=8)) == pytest.approx(1.25 * card.checkpoint_bytes + 4e9 + kept)
+    assert memory_bytes(preferred, Running(device_batch=8)) == pytest.approx(1.1 * card.checkpoint_bytes + 4e9 + kept)
     assert memory_bytes(preferred, Running(device_batch=1)) < memory_bytes(preferred, Running(device_batch=8))
 
 
 def test_memory_of_sampled_answers_by_hand() -> None:
+    pytest.importorskip("trl", reason="needs the extra `rl`")
     study = Study(load_preset("pocket"), 0)
     (student,) = study.students
     eight, card = Running(device_batch=8), MODELS["smollm2-135m"]
     reinforced = student.reinforce(study.problems, study.rl("number"))
     longest = 60 + reinforced.rl.max_completion_tokens
     kept = 8 * longest * 2.4e6 * (card.parameters / 1e9) ** 0.5
-    assert memory_bytes(reinforced, eight) == pytest.approx(1.25 * card.checkpoint_bytes + 4e9 + kept)
+    assert memory_bytes(reinforced, eight) == pytest.approx(1.1 * card.checkpoint_bytes + 4e9 + kept)
     # The keys and values of 8,000 answers weigh more than what eight of them keep for their way back.
     many = reinforced.but(rl=reinforced.rl.but(prompts_per_update=1000, group=8))
     cached = 8000 * longest * 150e3 * card.parameters / 1e9
-    assert memory_bytes(many, eight) == pytest.approx(1.25 * card.checkpoint_bytes + 4e9 + cached)
+    assert memory_bytes(many, eight) == pytest.approx(1.1 * card.checkpoint_bytes + 4e9 + cached)
 
 
 @pytest.mark.parametrize("alias", MODELS)

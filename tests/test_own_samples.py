@@ -12,7 +12,7 @@ from offmodel.data.prompts import load_prompts
 from offmodel.errors import RequestError, RunError
 from offmodel.presets import load_preset
 from offmodel.provenance import of_results
-from offmodel.recipes import Accepted, Base, Completions, Preferences, Replaced
+from offmodel.recipes import Accepted, Base, Completions, Preferences, SolutionsInstead
 from offmodel.settings import Settings
 from offmodel.store import Store
 from offmodel.study import Study
@@ -46,7 +46,7 @@ def write_samples(store: Store, *marks: str) -> tuple[Completions, ...]:
     return tuple(samples)
 
 
-def build(store: Store, recipe: Accepted | Replaced | Preferences) -> dict[str, Any]:
+def build(store: Store, recipe: Accepted | SolutionsInstead | Preferences) -> dict[str, Any]:
     """Make it, and say what its provenance adds."""
     with Workshop(store, Settings(runs=store.root, chunk=4)) as workshop:
         store.make(recipe, lambda out, work: workshop.build(recipe, out, work), lambda: workshop.details)
@@ -68,8 +68,9 @@ def test_solutions_take_the_place_of_right_answers(tmp_path: Path) -> None:
     store = Store(tmp_path)
     recipe = Accepted(of=write_samples(store, "110000", "10100e"))
     build(store, recipe)
-    build(store, recipe.replaced())
-    table = pd.read_parquet(store.require(recipe.replaced()) / COMPLETIONS)
+    instead = recipe.solutions_instead()
+    build(store, instead)
+    table = pd.read_parquet(store.require(instead) / COMPLETIONS)
     problems = load_problems(PROBLEMS)
     assert table["answer"].tolist() == [problems[place].solution for place in (0, 0, 1, 2)]
 

@@ -19,9 +19,9 @@ from offmodel.recipes import (
     Preferences,
     Preferred,
     Reinforced,
-    Replaced,
     Scrambled,
     Snapshot,
+    SolutionsInstead,
     Trained,
 )
 from offmodel.store import Store
@@ -134,7 +134,7 @@ def training_curves(experiment: Experiment, cells: Sequence[Measurement], store:
 def _drawn_tokens(model: Model, store: Store) -> int | None:
     """Tokens of the samples that a model's data were chosen from; None where it has no such data, or they are gone."""
     data = model.data if isinstance(model, Trained | Preferred) else None
-    data = data.of if isinstance(data, Replaced) else data
+    data = data.of if isinstance(data, SolutionsInstead) else data
     if not isinstance(data, Accepted | Preferences) or not all(map(store.is_done, data.of)):
         return None
     folders = [store.folder(one) for one in data.of]

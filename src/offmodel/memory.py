@@ -53,7 +53,9 @@ def memory_bytes(recipe: Recipe, running: Running) -> int:
     if not held:
         return 0
     first, others = held[0], held[1:]
-    weights = first.memory_bytes + sum(card.checkpoint_bytes for card in others)
+    trains = not isinstance(recipe, Completions | Scores | Likelihood)
+    weights = first.training_bytes if trains else first.memory_bytes
+    weights += sum(card.checkpoint_bytes for card in others)
     if isinstance(recipe, Trained) and recipe.training.method == "full":
         weights += (_FULL - 1) * first.checkpoint_bytes
     examples, a_token = running.device_batch, _TOKEN_BYTES * math.sqrt(first.parameters / 1e9)

@@ -17,12 +17,12 @@ from offmodel.recipes import (
     Preferred,
     Recipe,
     Reinforced,
-    Replaced,
     Scores,
     Scrambled,
     Scripted,
     Snapshot,
     Solutions,
+    SolutionsInstead,
     Trained,
 )
 from offmodel.settings import Running
@@ -224,7 +224,7 @@ def _batch(group: str, unfinished: list[Step], finished: set[str]) -> list[Step]
 def _rank(batch: list[Step]) -> int:
     kinds = {type(step.recipe) for step in batch}
     order: list[type[Recipe]] = [
-        *(Base, Completions, Scrambled, Mixture, Solutions, Accepted, Replaced, Preferences, Trained),
+        *(Base, Completions, Scrambled, Mixture, Solutions, Accepted, SolutionsInstead, Preferences, Trained),
         *(Preferred, Reinforced, Distilled, Scores, Likelihood),
     ]
     return min(order.index(kind) for kind in kinds)

@@ -33,7 +33,7 @@ SCORE_COLUMNS = [
     "difference", "difference_low", "difference_high",  # 95 % interval: statistics.paired_difference
     # Chance that a run before is right and one after wrong, and the other way: of one run each, the share of items.
     "lost", "gained",
-    "p", "p_holm",  # exact McNemar (several runs: sign-flip), and adjusted over the arms of one student and task
+    "p", "p_holm",  # exact McNemar (several runs: sign-flip), and adjusted over the measurements of a student and task
     "detectable",  # the smallest drop found with power 0.8: statistics.detectable_drop
     "floor", "floor_arm", "at_floor",  # the best of chance and scripted answers; not above it?
 ]  # fmt: skip

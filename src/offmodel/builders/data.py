@@ -7,7 +7,7 @@ import pandas as pd
 
 from offmodel.builders.bench import COMPLETIONS, PREFERENCES, Bench
 from offmodel.data.chat import Message
-from offmodel.data.derived import Verdicts, accepted, mixed, preferences, replaced, scrambled, solutions
+from offmodel.data.derived import Verdicts, accepted, mixed, preferences, scrambled, solutions, solutions_instead
 from offmodel.data.problems import load_problems
 from offmodel.data.prompts import load_prompts
 from offmodel.engines.answering import generate_in_chunks, stop_of
@@ -18,7 +18,7 @@ from offmodel.errors import RunError
 from offmodel.journal import Journal
 from offmodel.models import MODELS
 from offmodel.progress import Progress
-from offmodel.recipes import Accepted, Completions, Mixture, Preferences, Replaced, Scrambled, Solutions
+from offmodel.recipes import Accepted, Completions, Mixture, Preferences, Scrambled, Solutions, SolutionsInstead
 from offmodel.training.rewards import REWARDS, check_answers, judge
 
 
@@ -61,7 +61,7 @@ def build_completions(bench: Bench, recipe: Completions, out: Path, scratch: Pat
     table.to_parquet(out / COMPLETIONS, index=False)
 
 
-def build_derived(bench: Bench, recipe: Scrambled | Mixture | Solutions | Replaced, out: Path) -> None:
+def build_derived(bench: Bench, recipe: Scrambled | Mixture | Solutions | SolutionsInstead, out: Path) -> None:
     match recipe:
         case Scrambled():
             table = scrambled(bench.completions(recipe.of), recipe.seed)
@@ -70,9 +70,9 @@ def build_derived(bench: Bench, recipe: Scrambled | Mixture | Solutions | Replac
             table = mixed(of, other, recipe.share, recipe.seed)
         case Solutions():
             table = solutions(load_problems(recipe.problems, bench.settings.data))
-        case Replaced():
+        case SolutionsInstead():
             problems = load_problems(recipe.of.of[0].prompts, bench.settings.data)
-            table = replaced(bench.completions(recipe.of), problems)
+            table = solutions_instead(bench.completions(recipe.of), problems)
     table.to_parquet(out / COMPLETIONS, index=False)
 
 

@@ -22,12 +22,12 @@ from offmodel.recipes import (
     Preferences,
     Preferred,
     Reinforced,
-    Replaced,
     Scores,
     Scrambled,
     Scripted,
     Snapshot,
     Solutions,
+    SolutionsInstead,
     Trained,
 )
 from offmodel.settings import Settings
@@ -62,7 +62,7 @@ class Workshop:
                 build_base(recipe, out, scratch, bench.settings.models)
             case Completions():
                 build_completions(bench, recipe, out, scratch)
-            case Scrambled() | Mixture() | Solutions() | Replaced():
+            case Scrambled() | Mixture() | Solutions() | SolutionsInstead():
                 build_derived(bench, recipe, out)
             case Accepted():
                 build_accepted(bench, recipe, out, scratch)

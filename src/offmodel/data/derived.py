@@ -41,8 +41,8 @@ def mixed(answers: pd.DataFrame, others: pd.DataFrame, share: float, seed: int) 
     if answers["prompt_id"].tolist() != others["prompt_id"].tolist():
         raise ValueError("the two parts of a mixture answer other prompts, or in another order")
     n = len(answers)
-    replaced = set(random.Random(seed).sample(range(n), round(share * n)))
-    rows = [(others if i in replaced else answers).iloc[i] for i in range(n)]
+    drawn = set(random.Random(seed).sample(range(n), round(share * n)))
+    rows = [(others if i in drawn else answers).iloc[i] for i in range(n)]
     return pd.DataFrame(rows, columns=answers.columns).reset_index(drop=True)
 
 
@@ -55,7 +55,7 @@ def solutions(problems: Sequence[Problem]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def replaced(answers: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
+def solutions_instead(answers: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
     """In the place of each of the answers its problem's own solution, in the same order. Token counts and ids are not
     known.
 

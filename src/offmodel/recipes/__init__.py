@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from offmodel.recipes.data import Accepted, Completions, Mixture, Preferences, Replaced, Scrambled, Solutions
+from offmodel.recipes.data import Accepted, Completions, Mixture, Preferences, Scrambled, Solutions, SolutionsInstead
 from offmodel.recipes.models import Base, Distilled, Preferred, Reinforced, Scripted, Snapshot, Trained, WithWeights
 from offmodel.recipes.readings import Likelihood, Prefill, Scores
 from offmodel.recipes.recipe import Recipe
@@ -29,19 +29,21 @@ __all__ = [
     "Prefill",
     "Recipe",
     "Reinforced",
-    "Replaced",
     "Scores",
     "Scrambled",
     "Scripted",
     "Snapshot",
     "Solutions",
+    "SolutionsInstead",
     "Trained",
     "WithWeights",
     "parse",
 ]
 
 Model = Annotated[WithWeights | Scripted, Field(discriminator="kind")]
-Data = Annotated[Completions | Scrambled | Mixture | Solutions | Accepted | Replaced, Field(discriminator="kind")]
+Data = Annotated[
+    Completions | Scrambled | Mixture | Solutions | Accepted | SolutionsInstead, Field(discriminator="kind")
+]
 AnyRecipe = Annotated[
     WithWeights | Scripted | Data | Preferences | Scores | Likelihood,
     Field(discriminator="kind"),
@@ -49,7 +51,7 @@ AnyRecipe = Annotated[
 
 for _recipe in (
     *(Trained, Reinforced, Preferred, Distilled, Snapshot, Scripted),
-    *(Completions, Scrambled, Mixture, Accepted, Replaced, Preferences),
+    *(Completions, Scrambled, Mixture, Accepted, SolutionsInstead, Preferences),
     *(Prefill, Scores, Likelihood),
 ):
     _recipe.model_rebuild(_types_namespace=globals())

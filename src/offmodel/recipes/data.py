@@ -186,25 +186,25 @@ class Accepted(_Judged):
         """The most that there can be."""
         return self.answers
 
-    def replaced(self) -> "Replaced":
-        return Replaced(of=self)
+    def solutions_instead(self) -> "SolutionsInstead":
+        return SolutionsInstead(of=self)
 
 
-class Replaced(Recipe):
-    """In the place of each right answer the solution that comes with its problem: the same problems, each as often,
-    solved by another writer."""
+class SolutionsInstead(Recipe):
+    """In the place of each right answer the solution that comes with its problem: the same problems, each as often, by
+    another writer. Where several answers to a problem are right, one text stands there several times."""
 
-    kind: Literal["replaced"] = "replaced"
+    kind: Literal["solutions_instead"] = "solutions_instead"
     version: Literal[1] = 1
     of: Accepted
 
     @property
     def label(self) -> str:
-        return f"solutions-for-{self.of.label}"
+        return f"solutions-instead-{self.of.label}"
 
     @property
     def teacher(self) -> str:
-        return "solutions"
+        return "solutions-instead"
 
     @property
     def size(self) -> int:
