@@ -68,7 +68,8 @@ def test_layers_computed_twice_change_nothing(run: Run, training: Training, monk
 
 def test_a_base_is_left_as_it_was_by_layers_computed_twice(tiny: Path, tmp_path: Path) -> None:
     students = StudentTrainer(tiny, torch.float32)
-    students.train(random_examples(4), LORA, tmp_path / "out", tmp_path / "work", gradient_checkpointing=True)
+    out, work = tmp_path / "out", tmp_path / "work"
+    students.train(random_examples(4), LORA, out, work, device_batch=4, gradient_checkpointing=True)
     base = students._base
     assert not base.is_gradient_checkpointing and not base.get_input_embeddings()._forward_hooks
 
@@ -271,7 +272,9 @@ def test_a_model_of_text_and_images_is_no_student(tmp_path: Path) -> None:
     config = Gemma3Config(text_config=text, vision_config={**sizes, "image_size": 28, "patch_size": 14})
     Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path / "both")
     with pytest.raises(RequestError, match="text and more; it can be a teacher"):
-        StudentTrainer(tmp_path / "both").train(random_examples(4), LORA, tmp_path / "out", tmp_path / "work")
+        StudentTrainer(tmp_path / "both").train(
+            random_examples(4), LORA, tmp_path / "out", tmp_path / "work", device_batch=4
+        )
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def _casts_left_to(model: Any) -> Any:
 @contextmanager
 def _layers_recomputed(model: Any) -> Iterator[None]:
     # Not by the Trainer, which would leave the base of later trainings so.
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     base.gradient_checkpointing_enable({"use_reentrant": False})
     try:
         yield
