@@ -72,10 +72,12 @@ def _caption(table: pd.DataFrame) -> str:
     parts = [f"{counts(table)}{who(table)}. Chance that one of k answers is right, of {most} drawn of each problem",
              f"(mean {tokens:.0f} tokens after off-model SFT). Bands: 95 %, Wilson over problems. Dotted line:",
              "untrained, one answer."]  # fmt: skip
-    if table["guessed"].notna().any():
+    guessed = table.groupby("task")["guessed"].agg(lambda shares: shares.notna().any())
+    if guessed.any():
         parts += ["Dashed: by chance, as often as the same student's answers to all other problems are right."]
-    elif (table["arm"] == FLOOR).any():
-        parts += ["Dashed: the floor, where each problem is given the untrained student's answers to another."]
+    if (table["arm"] == FLOOR).any() and not guessed.all():
+        dashed = "Grey: the floor" if guessed.any() else "Dashed: the floor"
+        parts += [f"{dashed}, where each problem is given the untrained student's answers to another."]
     if (table["rule"] == VOTE).any():
         parts += [f"Stars: the majority of the {most}, by the number or the formula's text that an answer ends on,",
                   "ties broken by lot."]  # fmt: skip

@@ -35,9 +35,9 @@ _LEGEND = (
     "is below 0.05; tokens: what it costs beyond asking the damaged student once, of a training prompts and answers, "
     "and the kinds do not add up; prefill leaves out the problems whose beginning already holds an answer, and "
     "compares on the others; best of n is compared with one sampled answer of the untrained student, each less what "
-    "as many answers to other problems guess, the others with its greedy one; RL goes on from a gentler damage than "
-    "the others where the preset has an `[rl] sft_learning_rate`, is compared with that one, and learns from "
-    "problems of the kind that is scored."
+    "as many answers to other problems guess, if those are numbers (of formulas that is not known, and is not taken "
+    "off), the others with its greedy one; RL goes on from a gentler damage than the others where the preset has an "
+    "`[rl] sft_learning_rate`, is compared with that one, and learns from problems of the kind that is scored."
 )
 _HEAD = ["| intervention | setting | tokens | paid | accuracy % | recovered | p |", "|---|---|---:|---|---:|---:|---:|"]
 

@@ -263,6 +263,17 @@ def test_f10a_draws_what_each_arm_guesses():
         (line,) = marked(figure.axes[0], f"floor-{arm}")
         assert list(line.get_ydata()) == pytest.approx(list(100 * curve["guessed"]))
     assert not marked(figure.axes[0], "floor-floor_shuffled") and "Dashed: by chance" in caption(figure)
+    assert "Grey" not in caption(figure)
+
+
+def test_f10a_draws_the_floor_where_guesses_are_not_known():
+    items, answers = made_up_samples(Made(tasks=["gsm8k", "math500"], n=24), samples=4)
+    numbers = dict.fromkeys(items.loc[items["task"] == "gsm8k", "item"], Fraction(0))
+    guesses = guess_table(answers, {"gsm8k": numbers})
+    figure = FIGURES["F10a"][1](Results(items, score_table(items), answers=answers, guesses=guesses))
+    assert "Dashed: by chance" in caption(figure) and "Grey: the floor" in caption(figure)
+    drawn_floors = [bool(marked(ax, "floor-floor_shuffled")) for ax in figure.axes[:2]]
+    assert sorted(drawn_floors) == [False, True]
 
 
 @pytest.mark.parametrize("name", ["F7", "F7b", "F8", "F10a"])
