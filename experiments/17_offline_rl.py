@@ -10,7 +10,7 @@ the number of steps differ then, though lengths do, and that one text is met sev
 from offmodel.cli import main
 from offmodel.study import experiment
 
-OBJECTIVES = {"rft": "sft", "offline_dft": "dft", "offline_iw_sft": "iw_sft"}
+OF_OWN = {"rft": "sft", "offline_dft": "dft", "offline_iw_sft": "iw_sft"}
 OF_SOLUTIONS = {"solutions_sft": "sft", "solutions_dft": "dft"}
 
 
@@ -18,12 +18,10 @@ OF_SOLUTIONS = {"solutions_sft": "sft", "solutions_dft": "dft"}
 def arms(study):
     for student in study.reasoning_students:
         yield "untrained", study.often(student)
-        for name, objective in OBJECTIVES.items():
-            training = study.reasoning.but(objective=objective)
-            yield name, study.often(student.train(study.accepted(student), training))
-        for name, objective in OF_SOLUTIONS.items():
-            training = study.reasoning.but(objective=objective)
-            yield name, study.often(student.train(study.accepted(student).solutions_instead(), training))
+        right = study.accepted(student)
+        for data, objectives in [(right, OF_OWN), (right.solutions_instead(), OF_SOLUTIONS)]:
+            for name, objective in objectives.items():
+                yield name, study.often(student.train(data, study.reasoning.but(objective=objective)))
         yield "dpo", study.often(student.prefer(study.preferences(student), study.dpo))
         if study.preset.reasoning.online:
             online = student.reinforce(study.reasoning_problems, study.rl(study.preset.reasoning.reward))

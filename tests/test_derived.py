@@ -83,14 +83,18 @@ def test_accepted_answers_are_the_right_ones_problem_by_problem() -> None:
     assert accepted(SAMPLES, [[False] * 4] * 4).empty
 
 
+def problem(name: str) -> Problem:
+    return Problem(name, [{"role": "user", "content": name}], "", f"solution of {name}")
+
+
 def test_solutions_stand_in_for_the_answers_to_their_problems() -> None:
     right = accepted(SAMPLES, VERDICTS)
-    made = solutions_instead(right, [Problem(one, [], "", f"solution of {one}") for one in "dcba"])
+    made = solutions_instead(right, [problem(one) for one in "dcba"])
     assert made["answer"].tolist() == [f"solution of {one}" for one in "aaacccd"]
     assert made["messages"].tolist() == right["messages"].tolist() and set(made["finish_reason"]) == {"stop"}
     assert "answer_ids" not in made and "answer_tokens" not in made
     with pytest.raises(KeyError):
-        solutions_instead(right, [])
+        solutions_instead(right, [problem("z")])
 
 
 def test_answers_that_are_alike_are_accepted_as_often_as_they_were_drawn() -> None:

@@ -53,8 +53,8 @@ def memory_bytes(recipe: Recipe, running: Running) -> int:
     if not held:
         return 0
     first, others = held[0], held[1:]
-    trains = not isinstance(recipe, Completions | Scores | Likelihood)
-    weights = first.training_bytes if trains else first.memory_bytes
+    longest = _longest_example(recipe)
+    weights = first.training_bytes if longest else first.memory_bytes
     weights += sum(card.checkpoint_bytes for card in others)
     if isinstance(recipe, Trained) and recipe.training.method == "full":
         weights += (_FULL - 1) * first.checkpoint_bytes
@@ -64,7 +64,7 @@ def memory_bytes(recipe: Recipe, running: Running) -> int:
     if isinstance(recipe, Preferred):
         examples, a_token = 2 * pairs_at_once(running.device_batch), a_token + _LOGITS_BYTES
     sampled = _sampled_at_once(recipe) * _CACHE_BYTES * min(1, first.parameters / 1e9)
-    return int(weights + _longest_example(recipe) * max(examples * a_token, sampled))
+    return int(weights + longest * max(examples * a_token, sampled))
 
 
 def pairs_at_once(device_batch: int) -> int:

@@ -56,15 +56,12 @@ def solutions(problems: Sequence[Problem]) -> pd.DataFrame:
 
 
 def solutions_instead(answers: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
-    """In the place of each of the answers its problem's own solution, in the same order. Token counts and ids are not
-    known.
+    """In the place of each of the answers its problem's own solution, as `solutions` has it, in the same order.
 
     Raises:
         KeyError: an answer is to none of the problems.
     """
-    own = {one.id: one.solution for one in problems}
-    made = answers[["prompt_id", "messages"]].assign(finish_reason="stop")
-    return made.assign(answer=[own[prompt] for prompt in answers["prompt_id"]])
+    return solutions(problems).set_index("prompt_id").loc[answers["prompt_id"]].reset_index()
 
 
 Verdicts = Sequence[Sequence[bool | None]]
