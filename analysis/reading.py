@@ -20,7 +20,7 @@ from offmodel.errors import RequestError
 from offmodel.evaluation.registry import load_items
 from offmodel.nearest import unknown
 from offmodel.paths import EVALUATION_TASKS, RESULTS
-from offmodel.results import ARM_KEYS, RUN_KEYS, UNTRAINED, is_floor, parameters
+from offmodel.results import ARM_KEYS, RUN_KEYS, UNTRAINED, is_floor, parameters, with_answers
 from offmodel.style import FOREIGN
 
 Outcome = Literal["kept", "lost", "gained", "never"]
@@ -84,7 +84,7 @@ def read_answers(
     seed = int(_one_of("seed", items.loc[trained, "seed"], seed))
     items = items[((items["seed"] == seed) | ~trained) & (items["sample"] == items["sample"].min())]
     keys = [*ARM_KEYS, *RUN_KEYS, *parameters(items), "task", "item"]
-    table = items.merge(pd.read_parquet(path)[[*keys, "response"]], on=keys, how="left", validate="one_to_one")
+    table = with_answers(items, pd.read_parquet(path))
     measures = ["steps", "teacher_probability"]
     if results.style is None:
         table[measures] = float("nan")

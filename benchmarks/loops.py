@@ -21,7 +21,7 @@ import pandas as pd
 from transformers import AutoTokenizer
 
 from offmodel.engines.loops import LONGEST, SHORTEST, TIMES, filled, loop
-from offmodel.errors import RequestError
+from offmodel.errors import RequestError, RunError
 from offmodel.evaluation.harness import judged
 from offmodel.evaluation.registry import resolve_task
 from offmodel.recipes import Scores, Scripted
@@ -70,7 +70,7 @@ def compare(folder: Path, tokenizer: Any, data: Path | None) -> pd.DataFrame:
     """
     try:
         items = answered_items(folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RunError) as error:
         raise RequestError(f"cannot read {folder} ({error})") from error
     if (items["sample"] > 0).any():
         raise RequestError(f"{folder} holds sampled answers; loops are filled in greedy ones alone")

@@ -112,12 +112,14 @@ def test_what_was_solved_greedily_is_told_apart_by_hand():
         ("untrained", True): 0.5, ("untrained", False): 0, ("sft", True): 0.5, ("sft", False): 0,
         ("dft", True): 1, ("dft", False): 0.5,
     }  # fmt: skip
+    none, half, all_ = "0.0 [0.0, 65.8]", "50.0 [9.5, 90.5]", "100.0 [34.2, 100.0]"
     assert markdown_by_greedy(made, greedy).splitlines() == [
-        "| small, sums | solved greedily (n = 2) | not solved greedily (n = 2) |",
-        "|---|---:|---:|",
-        "| untrained | 50.0 [9.5, 90.5] | 0.0 [0.0, 65.8] |",
-        "| SFT | 50.0 [9.5, 90.5] | 0.0 [0.0, 65.8] |",
-        "| DFT | 100.0 [34.2, 100.0] | 50.0 [9.5, 90.5] |",
+        "| small, sums | solved greedily (n = 2), avg@k | solved greedily (n = 2), pass@k "
+        "| not solved greedily (n = 2), avg@k | not solved greedily (n = 2), pass@k |",
+        "|---|---:|---:|---:|---:|",
+        f"| untrained | {half} | {half} | {none} | {none} |",
+        f"| SFT | {half} | {half} | {none} | {none} |",
+        f"| DFT | {all_} | {all_} | {half} | {half} |",
     ]
     assert (table["n"] == 2).all() and table.loc[table["arm"] == "dft", "low"].gt(0).all()
 
@@ -150,13 +152,19 @@ def test_one_objective_against_another_setting_by_setting_and_over_the_grid():
     # over the grid the problems differ by 1/2, 1/2, 1/2 and 0
     mean = statistics.small_sample_difference([0.5, 0.5, 0.5, 0], [0] * 4)
     assert sums[["difference", "difference_low", "difference_high"]].iloc[4].to_list() == pytest.approx(list(mean))
+    # Of the two answers to each problem one is right for 2 and 1 problems, then for 3 and 1; in the grid SFT gave one.
+    assert sums["pass_difference"].to_list()[:2] == pytest.approx([0.25, 0.5])
+    assert sums[["pass_difference", "pass_difference_low", "pass_p"]].iloc[2:].isna().all(axis=None)
+    # At step 4 two problems are won: two tosses of a coin.
+    assert sums.loc[1, ["p", "pass_p"]].to_list() == [0.5, 0.5] and sums.loc[0, "pass_p"] == 1
     assert table[table["task"] == "squares"]["settings"].to_list() == [1, 1]  # SFT was not tried on them in the grid
     assert head_to_head(items, "dft", "asft").empty
     offline = items[items["step"] == 4].drop(columns=["step", "learning_rate", "batch_size"])  # as in script 17
     assert head_to_head(offline, "dft", "sft")["difference"].to_list() == pytest.approx([0.5, 0.25])
     assert "| the preset's | +50.0 [" in markdown_versus(Results(offline, score_table(items)), "dft", "sft")
     lines = markdown_versus(Results(both, score_table(both)), "dft", "sft").splitlines()
-    assert lines[0].endswith("| DFT − SFT, points [95 %] |") and len(lines) == 2 + len(table)
+    assert lines[0].endswith("| DFT − SFT, avg@k, points [95 %] | p | pass@k, points [95 %] | p |")
+    assert len(lines) == 2 + len(table) and "| 0.500 | +50.0 [" in lines[3]
     settings = [line.split(" | ")[2] for line in lines[2:7]]
     assert settings[:2] == ["step 2", "step 4"] and settings[2] == "rate 0.001, batches of 8"
     assert settings[4] == "mean of the 2 of the grid" and "| +37.5 [" in lines[6]
@@ -191,8 +199,12 @@ def test_the_histogram_shows_shares_and_leaves_none_out(plain: Results):
 
 def test_t2_shows_avg_at_k_with_intervals(plain: Results):
     lines = markdown_t2(plain).splitlines()
-    assert lines[0] == "| student | objective | steps | Sums, avg@2 | Squares, avg@2 | average, avg@2 |"
-    assert lines[-1].startswith("| small | DFT | 4 | 75.0 [") and len(lines) == 5
+    heads = [f"{task}, {rule}@2" for task in ("Sums", "Squares", "average") for rule in ("avg", "pass")]
+    assert lines[0] == f"| student | objective | steps | {' | '.join(heads)} |"
+    # Its two answers agree on every sum; of the squares each has another one right.
+    cells = [cell.split(" [")[0] for cell in lines[4].split(" | ")[3:]]
+    assert lines[4].startswith("| small | DFT | 4 | ") and cells == ["75.0", "75.0", "50.0", "100.0", "62.5", "87.5"]
+    assert lines[-1].startswith("avg@k: ") and len(lines) == 7
 
 
 def test_published_numbers_stand_beside_ours_only_in_the_paper_s_setting():
@@ -208,7 +220,7 @@ def test_published_numbers_stand_beside_ours_only_in_the_paper_s_setting():
             rows += arm_rows(arm, "10" * 250, **about, sample=sample, step=step, adapter=adapter)
     items = tiny_items(rows)
     lines = markdown_t2(Results(items, score_table(items))).splitlines()
-    assert lines[2].endswith("; published 31.66 |") and lines[3].endswith("; published 64.89 |")
+    assert "; published 31.66 |" in lines[2] and "; published 64.89 |" in lines[3]
 
 
 def test_without_training_there_is_nothing_to_draw(plain: Results):

@@ -40,6 +40,8 @@ def test_avg_at_k_and_the_change_by_hand() -> None:
     assert (trained["accuracy"], trained["low"], trained["high"]) == pytest.approx(shares)
     change = statistics.paired_difference([1, 1, 0.5, 0.5], [1, 0.5, 0, 0], np.random.default_rng(0))
     assert [trained[name] for name in ("change", "change_low", "change_high")] == pytest.approx(list(change))
+    assert (untrained["pass"], trained["pass"]) == (0.5, 1)  # of the last two problems one answer each
+    assert [trained["pass_low"], trained["pass_high"]] == pytest.approx(list(statistics.wilson(4, 4)[1:]))
     assert pd.isna(untrained["change"]) and pd.isna(trained["trained_tokens"])
 
 
@@ -97,7 +99,7 @@ def test_the_markdown_by_hand() -> None:
     assert trained.startswith(f"| GSM8K, n = 20, k = 4 | small | offline DFT | {100 * row['accuracy']:.1f} [")
     assert f"| {100 * row['change']:+.1f} [" in trained and trained.endswith("| 10 | 50,000 | 20,000 |")
     assert untrained.endswith(" |  | 10 |  |  |")
-    assert "n problems, 1 seed, 95 %" in legend
+    assert f" | {100 * row['pass']:.1f} [" in trained and "n problems, 1 seed, 95 %" in legend
 
 
 def test_published_numbers_are_shown_where_there_are_any() -> None:

@@ -6,12 +6,11 @@ from typing import Any
 import pandas as pd
 
 from offmodel import statistics
-from offmodel.errors import RunError
 from offmodel.evaluation.answers import last_number, stated
 from offmodel.evaluation.registry import TASKS
 from offmodel.guessing import PASS, VOTE, drawn, majority
 from offmodel.pairs import OFF_MODEL, PAIR_KEYS, Pair, pairs, recovery
-from offmodel.results import ARM_KEYS, RUN_KEYS, UNTRAINED, by_item, grouped, matching, parameters
+from offmodel.results import UNTRAINED, by_item, grouped, matching, with_answers
 
 ON_MODEL = "on_model_sft"
 FLOOR = "floor_shuffled"
@@ -44,11 +43,7 @@ def best_of_n_table(
     """
     found = pairs(items, items["arm"] == OFF_MODEL)
     if answers is not None:
-        keys = [*ARM_KEYS, *RUN_KEYS, *parameters(items), "task", "item"]
-        items = items.merge(answers[[*keys, "response"]], on=keys, how="left", validate="one_to_one")
-        if items["response"].isna().any():
-            row = items[items["response"].isna()].iloc[0]
-            raise RunError(f"answers.parquet lacks the answer of arm {row['arm']} to {row['item']}; collect them again")
+        items = with_answers(items, answers)
     rows: list[dict[str, Any]] = []
     done: dict[Any, list[dict[str, Any]]] = {}  # what pairs share is counted once
     for pair in found:

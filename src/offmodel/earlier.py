@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from offmodel.cells import Measurement
-from offmodel.errors import RequestError
+from offmodel.errors import RequestError, RunError
 from offmodel.plan import Plan
 from offmodel.recipes import Recipe
 from offmodel.results import ITEM_NOTES, MEASURED, answered_items
@@ -79,7 +79,7 @@ class Earlier:
             provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
             if not {"artefacts", "environments"} <= set(provenance):
                 raise ValueError("provenance.json lists no artefacts")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RunError) as error:
             raise _unreadable(folder, error) from error
         kept = [name for name in _ANSWER if name in items]
         scores = {

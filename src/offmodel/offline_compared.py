@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import pandas as pd
 
+from offmodel import statistics
 from offmodel.published import published_accuracy
-from offmodel.results import UNTRAINED, grouped, matching
+from offmodel.results import UNTRAINED, by_item, grouped, matching, named, passed
 
 ARMS: Final = [
     *(UNTRAINED, "dpo", "rft", "grpo", "offline_dft", "offline_iw_sft"),  # the order of the paper's table
@@ -16,6 +17,7 @@ ARMS: Final = [
 _CHANGE: Final = {"change": "difference", "change_low": "difference_low", "change_high": "difference_high"}
 COLUMNS = [
     "experiment", "student", "task", "task_title", "arm", "samples", "accuracy", "low", "high", "n", "seeds", *_CHANGE,
+    "pass", "pass_low", "pass_high",
     "response_tokens", "sampled_tokens", "trained_tokens", "published",
 ]  # fmt: skip
 
@@ -25,6 +27,7 @@ def offline_table(items: pd.DataFrame, scores: pd.DataFrame, curves: pd.DataFram
     `curves` the trainings (`offmodel.collect.training_curves`). `COLUMNS`:
         accuracy, low, high: avg@k, the mean over problems, seeds and k = `samples` answers of each, with
             the 95 % interval of `statistics.accuracy`.
+        pass: pass@k, whether any of a seed's k answers is right, likewise.
         change: from untrained, paired by problem (`statistics.paired_difference`); null for untrained itself.
         response_tokens: mean of an answer to the benchmark.
         sampled_tokens, trained_tokens: of one training (mean over seeds), the answers that the student drew for it or
@@ -39,7 +42,9 @@ def offline_table(items: pd.DataFrame, scores: pd.DataFrame, curves: pd.DataFram
                 row = {name: score[name] for name in COLUMNS if name in score}
                 row |= {name: score[there] for name, there in _CHANGE.items()}
                 of_arm = {name: row[name] for name in ("experiment", "student", "arm")}
-                row["samples"] = int(matching(items, {**of_arm, "task": row["task"]})["sample"].nunique())
+                made = matching(items, {**of_arm, "task": row["task"]})
+                row["samples"] = int(made["sample"].nunique())
+                row |= named("pass", statistics.accuracy(passed(by_item(made))))
                 row["published"] = published_accuracy(
                     row["student"], row["arm"], row["task"], row["n"], row["samples"], score["adapter"]
                 )

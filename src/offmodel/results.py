@@ -128,13 +128,22 @@ def answered_items(folder: Path) -> pd.DataFrame:
     """The items of a folder of results, each with what was answered (`response`).
 
     Raises:
-        OSError, ValueError: a table is not there, cannot be read, or has other rows than the other.
+        OSError, ValueError: a table is not there or cannot be read; or as `with_answers`.
     """
-    items, answers = (pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "answers"))
+    return with_answers(*(pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "answers")))
+
+
+def with_answers(items: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """The items, each with what was answered (`response`).
+
+    Raises:
+        RunError: an item has no answer.
+    """
     keys = [*ARM_KEYS, *parameters(items), *RUN_KEYS, "task", "item"]
     joined = items.merge(answers[[*keys, "response"]], on=keys, how="left", validate="one_to_one")
-    if (gaps := int(joined["response"].isna().sum())) > 0:
-        raise ValueError(f"answers.parquet has no answer for {gaps} of the {len(items)} items")
+    if joined["response"].isna().any():
+        row = joined[joined["response"].isna()].iloc[0]
+        raise RunError(f"answers.parquet lacks the answer of arm {row['arm']} to {row['item']}; collect them again")
     return joined
 
 
@@ -182,6 +191,11 @@ def matching(table: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
 def by_item(group: pd.DataFrame) -> pd.DataFrame:
     """Correctness as (items, runs): rows sorted by item, a column for each seed and sample."""
     return group.pivot(index="item", columns=RUN_KEYS, values="correct").astype(float).sort_index()
+
+
+def passed(scores: pd.DataFrame) -> pd.DataFrame:
+    """`by_item` scores to pass@k, k all that were drawn: whether any of a seed's answers is right, (items, seeds)."""
+    return scores.T.groupby(level="seed").max().T
 
 
 def _controls(items: pd.DataFrame, arm: str) -> dict[tuple[str, str, str], pd.DataFrame]:
