@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from offmodel.data.chat import ChatFormat, load_chat_format
+from offmodel.data.chat import ChatFormat, HarmonyChat, load_chat_format
 from offmodel.engines.base import Generation, OnProgress, Stop, answer_seed
 from offmodel.errors import RequestError, RunError
 from offmodel.evaluation.registry import resolve_task
@@ -32,6 +32,8 @@ class Parrot:
     """Says ` 7`, or what else it is told to, whatever is asked, and remembers how it was asked."""
 
     name = "parrot"
+
+    context = None
 
     def __init__(self, chat: ChatFormat, says: str = " 7"):
         self.chat = chat
@@ -112,7 +114,7 @@ def test_a_begun_answer_is_its_beginning_and_what_follows(chat: ChatFormat, tmp_
 
 
 def test_a_thought_in_control_tokens_is_scored_as_plain_text(smollm2: Path, tmp_path: Path) -> None:
-    harmony = load_chat_format(smollm2, "template", harmony=True)
+    harmony = HarmonyChat(load_chat_format(smollm2, "template")._tokenizer)
     marks = ["<|channel|>", "<|message|>", "<|end|>", "<|return|>"]
     harmony._tokenizer.add_special_tokens({"additional_special_tokens": marks})
     harmony.end_ids = harmony._tokenizer.convert_tokens_to_ids(["<|return|>"])

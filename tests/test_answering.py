@@ -7,6 +7,7 @@ import pytest
 
 from offmodel.engines.answering import generate_in_chunks
 from offmodel.engines.base import Generation, OnProgress, Stop
+from offmodel.errors import RunError
 from offmodel.journal import Journal
 from offmodel.values import Decoding
 
@@ -16,7 +17,8 @@ class CountingEngine:
 
     name = "counting"
 
-    def __init__(self, fails_at: int | None = None) -> None:
+    def __init__(self, fails_at: int | None = None, context: int | None = None) -> None:
+        self.context = context
         self.answered: list[int] = []
         self._fails_at = fails_at
 
@@ -47,6 +49,16 @@ def ask(engine: CountingEngine, journal: Path, chunk: int = 3) -> list[Generatio
     return generate_in_chunks(
         engine, prompts, seeds, Decoding(temperature=1, max_tokens=1), Stop(), Journal(journal), chunk, lambda *_: None
     )
+
+
+def test_no_answer_is_cut_by_the_context_of_the_engine(tmp_path: Path) -> None:
+    short = CountingEngine(context=1)
+    with pytest.raises(
+        RunError, match=r"a prompt of 1 tokens and an answer of up to 1 do not fit into a context of 1:"
+    ):
+        ask(short, tmp_path / "answers.jsonl")
+    assert not short.answered
+    assert len(ask(CountingEngine(context=2), tmp_path / "answers.jsonl")) == 8
 
 
 def test_a_resumed_run_generates_only_what_is_missing(tmp_path: Path) -> None:

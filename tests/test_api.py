@@ -5,6 +5,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -75,6 +76,13 @@ def answered(text: str | None, finish_reason: str = "stop", usage: Any = None) -
     return 200, {}, {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], **(
         {"usage": {"prompt_tokens": 1, "completion_tokens": usage, "total_tokens": 1}} if usage is not None else {}
     )}  # fmt: skip
+
+
+def thought(field: str, thoughts: str | None, answer: str | None) -> Reply:
+    """As servers with a reasoning parser send it."""
+    status, headers, body = answered(answer, usage=9)
+    body["choices"][0]["message"][field] = thoughts
+    return status, headers, body
 
 
 def echo(body: dict[str, Any]) -> Reply:
@@ -170,6 +178,11 @@ def test_every_request_says_all_that_decides_the_answer(provider: Provider, tmp_
     (tmp_path / "greedy").mkdir()
     Asking(provider.url, tmp_path / "greedy", decoding=Decoding(temperature=0, max_tokens=5))(1)
     assert "seed" not in provider.asked[-1] and provider.asked[-1]["temperature"] == 0
+    (tmp_path / "template").mkdir()
+    ask = Asking(provider.url, tmp_path / "template")
+    ask.model = replace(ask.model, template_options={"enable_thinking": False})
+    ask(1)
+    assert provider.asked[-1]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 def test_a_resumed_run_asks_only_for_what_is_missing(provider: Provider, tmp_path: Path) -> None:
@@ -327,6 +340,9 @@ def test_a_parameter_is_left_out_only_once(provider: Provider, tmp_path: Path, w
         (answered(None, usage=0), Generation("", 0, "stop")),
         (answered("partly", "content_filter", 4), Generation("", 4, "stop")),
         (answered("half \ud83d", usage=3), Generation("half ?", 3, "stop")),
+        (thought("reasoning_content", "\n2 + 2\n", "4"), Generation("<think>\n2 + 2\n</think>\n\n4", 9, "stop")),
+        (thought("reasoning", "2 + 2", None), Generation("<think>\n2 + 2", 9, "stop")),
+        (thought("reasoning", None, "4"), Generation("4", 9, "stop")),
         (fails(400, "filtered", code="content_filter"), Generation("", 0, "stop")),
     ],
 )

@@ -159,9 +159,27 @@ def test_thoughts_between_control_tokens_become_plain_text() -> None:
     assert from_harmony("no channel") == "no channel"
 
 
-def test_an_answer_in_harmony_says_what_was_thought(smollm2: Path, template: ChatFormat) -> None:
-    harmony = load_chat_format(smollm2, "template", harmony=True)
-    harmony._tokenizer.add_special_tokens({"additional_special_tokens": ["<|channel|>", "<|message|>"]})
+def test_a_template_that_opens_the_thought_leaves_the_mark_to_the_answer(smollm2: Path, template: ChatFormat) -> None:
+    tokenizer = load_chat_format(smollm2, "template")._tokenizer
+    tokenizer.chat_template += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
+    opens = TemplateChat(tokenizer)
+    prompt = opens.prompt_ids(USER)
+    assert _text(opens, prompt).endswith("assistant\n<think>\n")
+    said = "2 + 2\n</think>\n\nIt is 4."
+    whole = opens.answer_text(said, template.answer_ids(said))
+    assert whole == f"<think>\n{said}"
+    # As a student's own answer it goes back to where the prompt ends; another student learns the whole.
+    assert opens.answer_ids(whole) == template.answer_ids(said)
+    assert _text(template, template.answer_ids(whole)) == whole
+    assert opens.answer_ids("It is 4.") == template.answer_ids("It is 4.")
+    assert template.answer_text(said, []) == said
+
+
+def test_an_answer_in_harmony_says_what_was_thought(smollm2: Path, template: ChatFormat, tmp_path: Path) -> None:
+    tokenizer = load_chat_format(smollm2, "template")._tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|channel|>", "<|message|>"]})
+    tokenizer.save_pretrained(tmp_path)
+    harmony = load_chat_format(tmp_path, "template")
     raw = "<|channel|>analysis<|message|>2 + 2"
     ids = harmony._tokenizer.encode(raw, add_special_tokens=False)
     assert harmony.answer_text("analysis2 + 2", ids) == harmony.text(ids) == "<think>\n2 + 2"

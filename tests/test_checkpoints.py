@@ -14,8 +14,8 @@ SOURCE = HubCheckpoint("maker/tiny", "c" * 40)
 PINNED = "hub:" + "c" * 16
 FILES = {"model-00001-of-00002.safetensors": b"one", "model-00002-of-00002.safetensors": b"two", "config.json": b"{}",
          "tokenizer.json": b"{}", "chat_template.jinja": b"",
-         "pytorch_model.bin": b"code", "modeling.py": b"code"}  # fmt: skip
-TAKEN = {name for name in FILES if name not in ("pytorch_model.bin", "modeling.py")}
+         "pytorch_model.bin": b"code", "modeling.py": b"code", "consolidated.safetensors": b"one and two"}  # fmt: skip
+TAKEN = {name for name in FILES if name not in ("pytorch_model.bin", "modeling.py", "consolidated.safetensors")}
 
 
 def sha256(content: bytes) -> str:
@@ -65,7 +65,7 @@ def test_bytes_of_no_known_commit_can_be_accepted(models: Path, tmp_path: Path) 
     folder = models / "maker" / "tiny"
     for note in (folder / ".cache/huggingface/download").iterdir():
         note.unlink()
-    lines = "".join(f"{name} {sha256(FILES[name])}\n" for name in sorted(FILES) if name.endswith(".safetensors"))
+    lines = "".join(f"{name} {sha256(FILES[name])}\n" for name in sorted(TAKEN) if name.endswith(".safetensors"))
     digest = sha256(lines.encode())
     assert digest_of(folder) == digest
     with pytest.raises(RunError, match=rf'no known commit.*put `"tiny" = "{digest}"` under \[weights\]'):

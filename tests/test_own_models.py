@@ -1,7 +1,9 @@
 """Models that a preset brings along: planned, refused with one line, and really asked."""
 
+import json
 from pathlib import Path
 
+import huggingface_hub
 import pandas as pd
 import pytest
 from conftest import SMOKE, run_study
@@ -11,6 +13,7 @@ from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError, RunError
 from offmodel.models import MODELS, add_own_models, model
 from offmodel.models.own import OwnModel, own_card
+from offmodel.models.trainable import check_student
 from offmodel.presets import load_preset
 from offmodel.study import Study
 from offmodel.weights.checkpoints import LocalCheckpoint, copy_checkpoint
@@ -97,6 +100,11 @@ def test_one_of_a_server_teaches_under_its_own_name(tmp_path: Path) -> None:
     add_own_models({"mine": own})
     assert (model("mine").weights, model("mine").chat) == ("api:big-one", "api")
     assert own_card("mine", own).source == ApiModel("big-one", "http://localhost:8000/v1")
+    options: dict[str, bool | str] = {"enable_thinking": False}
+    silent = own_card("mine", own.model_copy(update={"template_options": options}))
+    assert silent.template_options == options and silent.source == ApiModel(
+        "big-one", "http://localhost:8000/v1", template_options=options
+    )
     planned = preset(tmp_path, 'served_as = "big-one"\nurl = "http://localhost:8000/v1"', "mine")
     with pytest.raises(RequestError, match="asked over the network: it can teach, and cannot be a student"):
         _ = Study(load_preset(planned), 0).pairs
@@ -123,6 +131,45 @@ def test_folders_that_hold_no_checkpoint(checkpoint: Path, tmp_path: Path) -> No
     (checkpoint / "adapter_config.json").write_text("{}")
     with pytest.raises(RequestError, match="holds an adapter; merge it"):
         add_own_models({"mine": OwnModel(folder=checkpoint, parameters=1)})
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"text_config": {}}, "mine is a model of text and more: it can be a teacher, not a student"),
+        ({"final_logit_softcapping": 30.0}, "(final_logit_softcapping = 30.0 in its config.json)"),
+        ({"logits_scaling": 8.0}, "(logits_scaling = 8.0 in its config.json)"),
+        ({"logits_scaling": 1.0, "logit_scale": None, "final_logit_softcapping": None}, None),
+    ],
+)
+def test_one_that_no_training_would_take_is_refused_at_once(
+    checkpoint: Path, config: dict[str, object], said: str | None
+) -> None:
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    card = own_card("mine", OwnModel(folder=checkpoint, parameters=1))
+    if said is None:
+        check_student(card, None)
+        return
+    with pytest.raises(RequestError) as refused:
+        check_student(card, None)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_one_of_the_hub_is_refused_by_the_config_in_the_mirror(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = own_card("mine", OwnModel(repository="maker/big", commit=COMMIT, parameters=1))
+    (checkpoint / "config.json").write_text('{"logit_scale": 0.0625}')
+    (tmp_path / "maker").mkdir()
+    checkpoint.rename(tmp_path / "maker" / "big")
+    with pytest.raises(RequestError, match=r"logit_scale = 0\.0625"):
+        check_student(card, tmp_path)
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    check_student(card, tmp_path / "elsewhere")  # what is wrong is said when it is fetched
 
 
 def test_broken_sections_of_a_preset(tmp_path: Path) -> None:

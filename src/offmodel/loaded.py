@@ -91,8 +91,7 @@ class Loaded:
         """How the model is talked to."""
         card = MODELS[model.student]
         assert card.chat != "api", "a model behind a network has no checkpoint"
-        harmony = card.thinking == "harmony"
-        return load_chat_format(self.checkpoint(model), card.chat, card.template_options, harmony)
+        return load_chat_format(self.checkpoint(model), card.chat, card.template_options)
 
     def checkpoint(self, model: Model) -> Path:
         """A full checkpoint folder of the model: the base's artefact, or its adapters merged into a temporary one."""

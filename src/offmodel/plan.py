@@ -27,6 +27,7 @@ from offmodel.recipes import (
 )
 from offmodel.settings import Running
 from offmodel.store import Store
+from offmodel.weights.checkpoints import HubCheckpoint
 
 # Interpreter, libraries and weights of one worker, in seconds on two CPU cores.
 WORKER_START = 30
@@ -134,7 +135,9 @@ def _step(recipe: Recipe, done: bool) -> Step:
     group = "scripted"
     if isinstance(recipe, Base):
         card = MODELS[recipe.alias]
-        group, size = "weights", card.download_bytes + card.checkpoint_bytes
+        # A download from the hub is linked where the disk is the same, and else only its copy lies here.
+        linked = isinstance(card.source, HubCheckpoint)
+        group, size = "weights", card.checkpoint_bytes + (0 if linked else card.download_bytes)
         seconds = 20 + card.download_bytes / 20e6 if card.download_bytes else 0
     elif isinstance(recipe, Completions) and MODELS[recipe.model.student].chat == "api":
         group = f"api:{recipe.model.student}"

@@ -20,13 +20,15 @@ from offmodel.engines.api import check_key
 from offmodel.engines.provider import ApiModel
 from offmodel.errors import RequestError
 from offmodel.models import MODELS
+from offmodel.models.trainable import check_student
 from offmodel.paths import RESULTS
 from offmodel.plan import Plan, make_plan
 from offmodel.presets import Preset, load_preset
-from offmodel.recipes import Completions
+from offmodel.recipes import Base, Completions, Distilled, Preferred, Reinforced, Scores, Trained
 from offmodel.settings import Settings, choose_engine
 from offmodel.store import Store
 from offmodel.study import Experiment, Reading
+from offmodel.weights.checkpoints import HubCheckpoint
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Request:
         to_make += [*own, *(chats(cells) if earlier and style else [])]
         store = Store(settings.runs)
         plan = make_plan(to_make, store)
+        _check_room(plan, settings)
         if earlier:
             earlier.check(cells, plan)
         return cls(
@@ -103,17 +106,47 @@ class Request:
         )
 
     def check_means(self) -> None:
-        """See that what has to be made can be: there is room on the disk, and a key for each provider that is asked.
+        """See that what has to be made can be: there is room on the disk, a key for each provider that is asked, and
+        a loss for each student.
 
         Raises:
             RequestError: it cannot.
         """
-        self.store.check_writable(self.plan.bytes)
-        for step in self.plan.missing:
-            if isinstance(step.recipe, Completions):
-                source = MODELS[step.recipe.model.student].source
+        self.store.check_writable(self.plan.bytes - self._mirrored_bytes())
+        missing = [step.recipe for step in self.plan.missing]
+        trained = [one for one in missing if isinstance(one, Trained | Preferred | Reinforced | Distilled)]
+        for alias in dict.fromkeys(recipe.student for recipe in trained):
+            check_student(MODELS[alias], self.settings.models)
+        for recipe in missing:
+            if isinstance(recipe, Completions):
+                source = MODELS[recipe.model.student].source
                 if isinstance(source, ApiModel):
                     check_key(source)
+
+    def _mirrored_bytes(self) -> int:
+        """Of checkpoints that take no room: they lie in the mirror folder, on the disk of the runs, and are linked."""
+        cards = [MODELS[step.recipe.alias] for step in self.plan.missing if isinstance(step.recipe, Base)]
+        mirror, runs = self.settings.models, self.store.root
+        disk = next(folder for folder in (runs, *runs.parents) if folder.exists()).stat().st_dev
+        return sum(
+            card.checkpoint_bytes
+            for card in cards
+            if isinstance(card.source, HubCheckpoint)
+            and mirror is not None
+            and (folder := mirror / card.source.repository).is_dir()
+            and folder.stat().st_dev == disk
+        )
+
+
+def _check_room(plan: Plan, settings: Settings) -> None:
+    """Raise RequestError where vLLM would have no room for an answer, whatever its prompt."""
+    asked = [step.recipe for step in plan.missing if step.group.startswith("engine:")]
+    for recipe in asked if settings.engine == "vllm" else ():
+        if isinstance(recipe, Completions | Scores) and recipe.decoding.max_tokens >= settings.context:
+            raise RequestError(
+                f"answers of up to {recipe.decoding.max_tokens:,} tokens do not fit into a context of "
+                f"{settings.context:,} ({recipe.id}): raise `context` under [run], or lower max_tokens"
+            )
 
 
 def _command(experiment: Experiment, options: argparse.Namespace) -> str:

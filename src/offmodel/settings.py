@@ -30,7 +30,8 @@ class Running(BaseModel):
     gpu_memory: float = Field(default=0.9, gt=0, le=1)
     # Write the rest of a greedy answer that ends in a loop, instead of computing it (`engines.loops`).
     fill_loops: bool = False
-    # Prompt and answer together, in tokens: what vLLM makes room for. More than a model can take is cut to that.
+    # Prompt and answer together, in tokens: what vLLM makes room for, of what a model can take. It cuts no answer: one
+    # for which there may be no room is refused.
     context: int = Field(default=8192, gt=0)
     # Examples in one forward pass of training, at most; gradients accumulate up to the recipe's batch size.
     device_batch: int = Field(default=8, gt=0)

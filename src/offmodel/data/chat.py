@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
 from offmodel.data.jsonl import read_jsonl
-from offmodel.data.thoughts import CHANNEL, from_harmony
+from offmodel.data.thoughts import CHANNEL, OPENED, from_harmony, reopened, unopened
 from offmodel.errors import RequestError
 from offmodel.paths import PROMPTS
 from offmodel.values import Framing
@@ -89,11 +89,21 @@ class TemplateChat(ChatFormat):
         self.end_ids = [self._end_of_turn()]
         self.stop = ()
         self.stop_token_ids = tuple(dict.fromkeys([*self.end_ids, tokenizer.eos_token_id]))
+        asked = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False, **self._options
+        )
+        self._opens_thought = asked.rstrip().endswith(OPENED)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         return self._tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=False, **self._options
         )
+
+    def answer_ids(self, answer: str) -> list[int]:
+        return super().answer_ids(unopened(answer) if self._opens_thought else answer)
+
+    def answer_text(self, text: str, ids: Sequence[int]) -> str:
+        return reopened(text) if self._opens_thought else text
 
     def _end_of_turn(self) -> int:
         # Read from the template, not from eos_token: in several families the two differ.
@@ -167,11 +177,8 @@ def load_chat_format(
     folder: Path,
     style: Literal["template", "in_context"],
     options: Mapping[str, bool | str] | None = None,
-    harmony: bool = False,
 ) -> ChatFormat:
     """The chat format of a model folder, from its tokenizer; `options` are passed to its template.
-
-    `harmony`: its answers are in OpenAI's Harmony format.
 
     Raises:
         RequestError: the folder has no tokenizer, or `template` is asked of a tokenizer that has none.
@@ -186,7 +193,7 @@ def load_chat_format(
         return InContextChat(tokenizer)
     if not getattr(tokenizer, "chat_template", None):
         raise RequestError(f"{folder} has no chat template; give this model the chat style in_context")
-    return HarmonyChat(tokenizer, options) if harmony else TemplateChat(tokenizer, options)
+    return (HarmonyChat if CHANNEL in tokenizer.get_added_vocab() else TemplateChat)(tokenizer, options)
 
 
 @dataclass(frozen=True)

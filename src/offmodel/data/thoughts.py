@@ -1,14 +1,17 @@
-"""What a reasoning model thought, as plain text, where its marks are control tokens that no text keeps.
+"""What a reasoning model thought, as plain text and in one form: `<think>…</think>` and the answer, as most families
+write it.
 
-gpt-oss answers in OpenAI's Harmony format: `<|channel|>analysis<|message|>…<|end|>` is what it thinks, and
-`<|channel|>final<|message|>…` what it says. Another model's tokenizer knows neither, so that a student is given the
-form that most families write: `<think>…</think>` and the answer.
+Three kinds of models do not write it so themselves. gpt-oss answers in OpenAI's Harmony format, whose marks are control
+tokens that no other tokenizer knows: `<|channel|>analysis<|message|>…<|end|>` is what it thinks, and
+`<|channel|>final<|message|>…` what it says. Some templates (DeepSeek-R1's, QwQ's) end the prompt in `<think>`, so that
+the answer lacks it. And a server with a reasoning parser sends the thought apart from the answer.
 """
 
 import re
 from typing import Final
 
 CHANNEL: Final = "<|channel|>"
+OPENED: Final = "<think>"
 _MESSAGE = re.compile(
     r"<\|channel\|>\s*(\w+).*?<\|message\|>(.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)", re.DOTALL
 )
@@ -24,6 +27,21 @@ def from_harmony(raw: str) -> str:
         return raw
     thoughts = "\n\n".join(text for channel, text in messages if channel != "final")
     answer = "\n\n".join(text for channel, text in messages if channel == "final")
+    return marked(thoughts, answer)
+
+
+def marked(thoughts: str, answer: str) -> str:
+    """Thoughts and answer as one text; thoughts without an answer, which a limit has cut, stay open."""
     if not thoughts:
         return answer
-    return f"<think>\n{thoughts}\n</think>\n\n{answer}" if answer else f"<think>\n{thoughts}"
+    return f"{OPENED}\n{thoughts}\n</think>\n\n{answer}" if answer else f"{OPENED}\n{thoughts}"
+
+
+def reopened(text: str) -> str:
+    """The answer to a prompt that ends in the opening mark, with that mark."""
+    return f"{OPENED}\n{text.lstrip()}"
+
+
+def unopened(text: str) -> str:
+    """`reopened`, back."""
+    return text.removeprefix(OPENED).lstrip() if text.startswith(OPENED) else text

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from offmodel.data.chat import ChatFormat
 from offmodel.engines.base import Engine, Generation, OnProgress, Stop
+from offmodel.errors import RunError
 from offmodel.journal import Journal
 from offmodel.values import Decoding
 
@@ -22,7 +23,16 @@ def generate_in_chunks(
 
     The chunks are cut the same way each time and run whole, so a resumed run batches as an uninterrupted one does and
     gives the same answers.
+
+    Raises:
+        RunError: the engine's context would cut an answer before its own limit does.
     """
+    longest = max(map(len, prompts), default=0)
+    if engine.context is not None and longest + decoding.max_tokens > engine.context:
+        raise RunError(
+            f"a prompt of {longest:,} tokens and an answer of up to {decoding.max_tokens:,} do not fit into a context "
+            f"of {engine.context:,}: raise `context` under [run], up to what the model takes, or lower max_tokens"
+        )
     generations: list[Generation] = []
     for start in range(0, len(prompts), chunk):
         part = slice(start, start + chunk)

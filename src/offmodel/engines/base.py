@@ -42,9 +42,13 @@ OnProgress = Callable[[int, int], None]
 
 
 class Engine(Protocol):
-    """Serves all checkpoints of one architecture in turn; the weights are swapped in place."""
+    """Serves all checkpoints of one architecture in turn; the weights are swapped in place.
+
+    `context` is what it has room for, prompt and answer together, in tokens; None where it takes what comes.
+    """
 
     name: str
+    context: int | None
 
     def load(self, folder: Path) -> None:
         """Serve another full checkpoint of the same architecture from now on."""

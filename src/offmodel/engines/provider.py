@@ -10,11 +10,12 @@ import re
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from offmodel.data.chat import Message
+from offmodel.data.thoughts import marked
 from offmodel.engines.base import Generation
 from offmodel.errors import RunError
 from offmodel.progress import terminal
@@ -41,12 +42,14 @@ class ApiModel:
         url: the address before `/chat/completions`, usually ending in `/v1`; `$OFFMODEL_API_URL` takes its place.
         key_variable: the environment variable that holds the key; any text for a server that asks for none.
         max_parallel: requests under way at once, at most.
+        template_options: passed to the chat template, which vLLM's and SGLang's servers do.
     """
 
     name: str
     url: str
     key_variable: str = "OFFMODEL_API_KEY"
     max_parallel: int = 8
+    template_options: dict[str, bool | str] = field(default_factory=dict)
 
 
 def address(model: ApiModel) -> str:
@@ -118,6 +121,8 @@ class Provider:
         options: dict[str, Any] = {limit: self._decoding.max_tokens}
         if self._decoding.temperature > 0 and "seed" not in refused:
             options["seed"] = seed % 2**31  # some providers take no more bits
+        if self._model.template_options:
+            options["extra_body"] = {"chat_template_kwargs": self._model.template_options}
         reply = self._client.chat.completions.create(
             model=self._model.name,
             messages=list(chat),
@@ -148,8 +153,10 @@ class Provider:
 def _read(reply: Any, seeded: bool) -> Reply:
     if not reply.choices or reply.choices[0].finish_reason == "error":
         raise ValueError(f"a reply without an answer: {getattr(reply, 'error', None)}")
-    choice = reply.choices[0]
-    text = "" if choice.finish_reason == "content_filter" else choice.message.content or ""
+    choice, message = reply.choices[0], reply.choices[0].message
+    # Servers that part a thought from the answer have two names for it; neither is in OpenAI's own format.
+    thoughts = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None) or ""
+    text = "" if choice.finish_reason == "content_filter" else marked(thoughts.strip(), message.content or "")
     text = text.encode("utf-8", "replace").decode("utf-8")  # half an emoji, cut by the limit, is no text
     counted = getattr(reply.usage, "completion_tokens", None)
     tokens = len(text.split()) if counted is None else counted

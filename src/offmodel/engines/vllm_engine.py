@@ -40,8 +40,9 @@ class VllmEngine:
         from vllm import LLM
 
         self._fill_loops = fill_loops
-        of_text = AutoConfig.from_pretrained(folder).get_text_config()  # of a model that sees too, the part that reads
-        self._context = context = min(of_text.max_position_embeddings, context)
+        config = AutoConfig.from_pretrained(folder)
+        of_text = config.get_text_config()  # of a model that sees too, the part that reads
+        self.context = context = min(of_text.max_position_embeddings, context)
         where: dict[str, Any] = {"gpu_memory_utilization": gpu_memory}
         if not torch.cuda.is_available():
             where = {
@@ -52,6 +53,8 @@ class VllmEngine:
                 "enable_chunked_prefill": False,
                 "max_num_batched_tokens": context,
             }
+        if of_text is not config:
+            where["language_model_only"] = True  # else it looks for the files that say how images are read
         self._llm: Any = LLM(
             str(folder),
             dtype="bfloat16",
@@ -100,7 +103,7 @@ class VllmEngine:
         ]
         self._forget()
         outputs = self._finish(prompts, params, on_progress)
-        room = (min(decoding.max_tokens, self._context - len(prompt)) for prompt in prompts)
+        room = (min(decoding.max_tokens, self.context - len(prompt)) for prompt in prompts)
         return [self._generation(out, length) for out, length in zip(outputs, room, strict=True)]
 
     def _generation(self, out: Any, length: int) -> Generation:

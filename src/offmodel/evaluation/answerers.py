@@ -82,9 +82,10 @@ class EngineLM(StudyLM):
 
     def _answered(self, opening: list[int], made: Generation | None) -> Answered:
         if made is None:
-            return Answered(self._chat.text(opening), len(opening), False, tuple(opening))
+            text = self._chat.answer_text(self._chat.text(opening), opening)
+            return Answered(text, len(opening), False, tuple(opening))
         ids = (*opening, *made.ids)
-        text = self._chat.text(ids) if opening else self._chat.answer_text(made.text, made.ids)
+        text = self._chat.answer_text(self._chat.text(ids) if opening else made.text, ids)
         return Answered(text, len(opening) + made.tokens, made.finish_reason == "length", ids, made.filled)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:

@@ -16,9 +16,8 @@ class ModelCard:
     Sizes are in bytes; speeds in tokens per second on two CPU cores with avx512_bf16, for the estimates of `--plan`.
     `in_context` marks a base model without turns of its own, which is shown worked examples (URIAL, arXiv 2312.01552);
     it can teach and cannot be trained. So can `api`, a model asked over the network; its sizes and speeds are 0.
-    `template_options` are passed to the chat template. `thinking` is how a reasoning model marks what it thinks before
-    it answers: by `tags` of plain text, or by the control tokens of `harmony`; None where it does not. Its answers are
-    taken whole, what it thought included (`data.thoughts`).
+    `template_options` are passed to the chat template. A reasoning model's answers are taken whole, what it thought
+    included (`data.thoughts`).
     """
 
     alias: str
@@ -35,7 +34,6 @@ class ModelCard:
     split_digits: bool = False
     end_of_turn: tuple[str, ...] = ()
     template_options: dict[str, bool | str] = field(default_factory=dict)
-    thinking: Literal["tags", "harmony"] | None = None
 
     @property
     def memory_bytes(self) -> int:

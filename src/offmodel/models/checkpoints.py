@@ -9,7 +9,7 @@ from typing import Any
 from offmodel.models.card import ModelCard
 from offmodel.weights.checkpoints import HubCheckpoint, LocalCheckpoint
 
-_THINKING = {"thinking": "tags", "template_options": {"enable_thinking": True}}
+_THINKING = {"template_options": {"enable_thinking": True}}
 _NOT_THINKING = {"template_options": {"enable_thinking": False}}
 
 
@@ -58,7 +58,6 @@ CHECKPOINTS = (
         checkpoint_bytes=13_800_000_000,
         generated_per_second=7,
         trained_per_second=3,
-        thinking="harmony",
     ),
     _card(
         *("qwen2.5-0.5b", "Qwen2.5-0.5B-Instruct", "Qwen2.5", 494_032_768, "Apache-2.0"),

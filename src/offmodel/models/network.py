@@ -21,6 +21,7 @@ def network_card(alias: str, title: str, family: str, licence: str, source: ApiM
         checkpoint_bytes=0,
         generated_per_second=0,
         trained_per_second=0,
+        template_options=source.template_options,
     )
 
 

@@ -61,7 +61,8 @@ def own_card(alias: str, own: OwnModel) -> ModelCard:
     if not _ALIAS.fullmatch(alias):
         raise RequestError(f"[models.{alias}]: a name is made of small letters, digits, '.', '-' and '_'")
     if own.served_as is not None and own.url is not None:
-        return network_card(alias, own.served_as, "", "", ApiModel(own.served_as, own.url))
+        served = ApiModel(own.served_as, own.url, template_options=own.template_options)
+        return network_card(alias, own.served_as, "", "", served)
     if own.folder is not None:
         folder = own.folder.expanduser()
         _check_is_checkpoint(alias, folder)

@@ -73,8 +73,7 @@ def asft(logp: Tensor, *, kl: float) -> Terms:
 def sft_kl(logp: Tensor, *, kl: float) -> Terms:
     """SFT + kl * KL(q ‖ p): cross-entropy held to the untrained model, with the KL of `asft`.
 
-    Beside `asft` it tells what the KL does and what DFT's weights do. No paper is its source: a KL to the start is the
-    usual anchor of RL and of continued training.
+    Beside `asft` it tells what the KL does and what DFT's weights do: the mode "sft+kl" of the authors' code.
     """
     return Terms(torch.ones_like(logp), kl=kl)
 

@@ -17,6 +17,7 @@ from offmodel.errors import RunError
 from offmodel.weights.packages import sha256_of
 
 _WEIGHTS = "*.safetensors"
+_TWICE = "consolidated*"  # Mistral's repositories hold their weights in a second format too
 _OTHERS = ("*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*.json", "tokenizer.model",
            "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja")  # fmt: skip
 
@@ -94,6 +95,18 @@ def fetch_checkpoint(
         _link(path.resolve(), out / path.name)
 
 
+def config_of_hub(source: HubCheckpoint, models: Path | None) -> Path | None:
+    """Its `config.json`, from the mirror folder or the hub; None where neither can tell."""
+    from huggingface_hub import hf_hub_download
+
+    if models is not None and (found := models / source.repository / "config.json").is_file():
+        return found
+    try:
+        return Path(hf_hub_download(source.repository, "config.json", revision=source.commit))
+    except Exception:  # as in `_download`; what is wrong is said when the weights are fetched
+        return None
+
+
 def digest_of(folder: Path) -> str:
     """One sha256 for all weights files of a checkpoint: of a line with name and digest for each, sorted.
 
@@ -110,7 +123,7 @@ def digest_of_all(folder: Path) -> str:
 
 def _digests(folder: Path) -> dict[str, str]:
     """The sha256 of each weights file by its name, sorted."""
-    files = sorted(folder.glob(_WEIGHTS))
+    files = [path for path in _taken(folder) if fnmatch(path.name, _WEIGHTS)]
     if not files:
         raise RunError(f"{folder} holds no safetensors weights; other formats can run code and are not loaded")
     return {path.name: sha256_of(path) for path in files}
@@ -153,7 +166,10 @@ def _download(source: HubCheckpoint, mirrored: Path | None) -> tuple[Path, dict[
     try:
         told = HfApi().model_info(source.repository, revision=source.commit, files_metadata=True, timeout=20)
         folder = snapshot_download(
-            source.repository, revision=source.commit, allow_patterns=[_WEIGHTS, *_OTHERS], ignore_patterns="*/*"
+            source.repository,
+            revision=source.commit,
+            allow_patterns=[_WEIGHTS, *_OTHERS],
+            ignore_patterns=["*/*", _TWICE],
         )
     except Exception as error:  # the client raises unrelated types for no network, no access and no such repository
         where = f"{mirrored} holds no checkpoint, and " if mirrored else ""
@@ -167,7 +183,8 @@ def _download(source: HubCheckpoint, mirrored: Path | None) -> tuple[Path, dict[
 
 def _taken(folder: Path) -> list[Path]:
     wanted = (_WEIGHTS, *_OTHERS)
-    return sorted(path for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in wanted))
+    found = (path for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in wanted))
+    return sorted(path for path in found if not fnmatch(path.name, _TWICE))
 
 
 def _link(path: Path, target: Path) -> None:
