@@ -33,7 +33,7 @@ class Parrot:
 
     name = "parrot"
 
-    context = None
+    context: int | None = None
 
     def __init__(self, chat: ChatFormat, says: str = " 7"):
         self.chat = chat

@@ -156,7 +156,7 @@ def test_one_objective_against_another_setting_by_setting_and_over_the_grid():
     assert sums["pass_difference"].to_list()[:2] == pytest.approx([0.25, 0.5])
     assert sums[["pass_difference", "pass_difference_low", "pass_p"]].iloc[2:].isna().all(axis=None)
     # At step 4 two problems are won: two tosses of a coin.
-    assert sums.loc[1, ["p", "pass_p"]].to_list() == [0.5, 0.5] and sums.loc[0, "pass_p"] == 1
+    assert sums[["p", "pass_p"]].iloc[1].to_list() == [0.5, 0.5] and sums["pass_p"].iloc[0] == 1
     assert table[table["task"] == "squares"]["settings"].to_list() == [1, 1]  # SFT was not tried on them in the grid
     assert head_to_head(items, "dft", "asft").empty
     offline = items[items["step"] == 4].drop(columns=["step", "learning_rate", "batch_size"])  # as in script 17

@@ -17,7 +17,7 @@ class TransformersEngine:
     """Generates in fixed batches, longest prompts first, so that little of a batch is padding."""
 
     name = "transformers"
-    context = None
+    context: int | None = None
 
     def __init__(self, folder: Path, max_num_seqs: int, fill_loops: bool):
         import torch

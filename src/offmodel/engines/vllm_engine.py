@@ -42,7 +42,8 @@ class VllmEngine:
         self._fill_loops = fill_loops
         config = AutoConfig.from_pretrained(folder)
         of_text = config.get_text_config()  # of a model that sees too, the part that reads
-        self.context = context = min(of_text.max_position_embeddings, context)
+        context = min(of_text.max_position_embeddings, context)
+        self.context: int | None = context
         where: dict[str, Any] = {"gpu_memory_utilization": gpu_memory}
         if not torch.cuda.is_available():
             where = {
@@ -103,8 +104,7 @@ class VllmEngine:
         ]
         self._forget()
         outputs = self._finish(prompts, params, on_progress)
-        room = (min(decoding.max_tokens, self.context - len(prompt)) for prompt in prompts)
-        return [self._generation(out, length) for out, length in zip(outputs, room, strict=True)]
+        return [self._generation(out, decoding.max_tokens) for out in outputs]
 
     def _generation(self, out: Any, length: int) -> Generation:
         """An answer of at most `length` tokens."""
