@@ -145,6 +145,7 @@ FIGURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
     "F10b": ("12_rl", f10b_rl),
     "F12": ("16_dft", f12_convergence),
     "F13": ("16_dft", f13_probabilities),
+    "F13b": ("17_offline_rl", f13_probabilities),
     "F14": ("18_objectives", f14_objectives),
 }
 

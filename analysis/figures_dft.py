@@ -63,8 +63,8 @@ def f12_convergence(results: Results) -> Figure:
 
 
 def f13_probabilities(results: Results) -> Figure:
-    """Share of the training set's tokens, on a log axis, in each bin of the probability that a student gives them; a
-    line for each objective and a panel for each student.
+    """Share of the tokens of the training problems' solutions, on a log axis, in each bin of the probability that a
+    student gives them; a line for each arm and a panel for each student.
 
     Raises:
         NothingToDrawError: the training set was not read.
@@ -82,8 +82,8 @@ def f13_probabilities(results: Results) -> Figure:
                           bottom=0.36, down=0.5)  # fmt: skip
         each = int(table.groupby(["reader", "arm", "seed"])["tokens"].sum().max())
         caption = (
-            f"Tokens of solutions that the students were trained on ({each:,} for each), by the probability that a "
-            f"student gives them. Empty bins are left out. In the last bin: {_last_bin(counts, arms)}."
+            f"Tokens of the solutions of the training problems ({each:,} for each student), by the probability that it "
+            f"gives them. Empty bins are left out. In the last bin: {_last_bin(counts, arms)}."
         )
         figure, axes = panels(len(students), 1, COLUMN_WIDTH, 1.6, margins, caption)
         for ax, student in zip(axes, students, strict=True):
