@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -244,6 +245,19 @@ def test_strict_and_loose_instructions() -> None:
     assert scoring.instructions(doc, [text]) == {"acc": 1, "acc_loose": 1, "answered": 1}
     assert scoring.instructions(doc, [f"Sure!\n{text}"]) == {"acc": 0, "acc_loose": 1, "answered": 1}
     assert scoring.instructions(doc, ["ALL CAPITALS"]) == {"acc": 0, "acc_loose": 0, "answered": 1}
+
+
+def test_a_verdict_does_not_hang_on_what_was_drawn_before() -> None:
+    # The checker of letters knows none but a to z, and draws one where another is asked for.
+    asked = {"let_relation": "at least", "letter": "!", "let_frequency": 1}
+    doc = {"key": 1129, "prompt": "?", "instruction_id_list": ["keywords:letter_frequency"], "kwargs": [asked]}
+    verdicts = set()
+    for seed in range(100):
+        random.seed(seed)
+        before = random.getstate()
+        verdicts.add(scoring.instructions(doc, ["nnnn mmmm"])["acc"])
+        assert random.getstate() == before
+    assert len(verdicts) == 1
 
 
 def test_revision_holds_items_prompt_and_scorer() -> None:

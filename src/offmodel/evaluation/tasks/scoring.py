@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import random
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
@@ -39,12 +40,18 @@ def instructions(doc: dict[str, Any], results: Sequence[str]) -> dict[str, int]:
     """IFEval (Zhou et al., 2023, arXiv:2311.07911): `acc` is prompt-level strict, `acc_loose` prompt-level loose."""
     if needs_punkt(doc["instruction_id_list"]):
         ensure_punkt()
+    checkers, drawn = _ifeval(), random.getstate()
+    # A checker draws what it does not take: another letter, where two of IFEval's prompts (keys 1122 and 1129) ask for
+    # "#" and "!".
+    random.seed(0)
     try:
-        scores = _ifeval().process_results(doc, results)
+        scores = checkers.process_results(doc, results)
     except RecursionError:
         # Its JSON check lets this one through: an answer that only opens brackets, which is no JSON. No other check
         # recurses, so the prompt's instructions are not all followed.
         scores = {"prompt_level_strict_acc": False, "prompt_level_loose_acc": False}
+    finally:
+        random.setstate(drawn)
     return {
         "acc": int(scores["prompt_level_strict_acc"]),
         "acc_loose": int(scores["prompt_level_loose_acc"]),
