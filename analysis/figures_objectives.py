@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis.layout import Margins, panels
 from analysis.legends import LEGEND_LINE, legend_above, legend_lines
@@ -119,6 +120,7 @@ def _ink(colour: str) -> str:
 
 def _panel(ax: Axes, rows: pd.DataFrame, looks: list[_Look], sizes: dict[float, float]) -> None:
     left, bottom = ax.get_xlim()[0], ax.get_ylim()[0]
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.axhline(0, color=BLACK, linewidth=0.6, linestyle=":", zorder=0)
     ax.axvline(0, color=BLACK, linewidth=0.6, linestyle=":", zorder=0)
     untrained = rows[rows["arm"] == UNTRAINED].iloc[0]
