@@ -155,8 +155,9 @@ def _read(reply: Any, seeded: bool) -> Reply:
         raise ValueError(f"a reply without an answer: {getattr(reply, 'error', None)}")
     choice, message = reply.choices[0], reply.choices[0].message
     # Servers that part a thought from the answer have two names for it; neither is in OpenAI's own format.
-    thoughts = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None) or ""
-    text = "" if choice.finish_reason == "content_filter" else marked(thoughts.strip(), message.content or "")
+    told = (getattr(message, name, None) for name in ("reasoning_content", "reasoning"))
+    thoughts = next((one.strip() for one in told if isinstance(one, str)), "")
+    text = "" if choice.finish_reason == "content_filter" else marked(thoughts, message.content or "")
     text = text.encode("utf-8", "replace").decode("utf-8")  # half an emoji, cut by the limit, is no text
     counted = getattr(reply.usage, "completion_tokens", None)
     tokens = len(text.split()) if counted is None else counted
