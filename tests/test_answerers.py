@@ -32,7 +32,6 @@ class Parrot:
     """Says ` 7`, or what else it is told to, whatever is asked, and remembers how it was asked."""
 
     name = "parrot"
-
     context: int | None = None
 
     def __init__(self, chat: ChatFormat, says: str = " 7"):

@@ -94,11 +94,7 @@ def test_unknown_model(tmp_path: Path) -> None:
         ("drawn = 4", "drawn = 1", "[reasoning] drawn: Input should be greater than 1, found 1"),
         ("[dpo]", "[dpo]\nbeta = 0", "[dpo] beta: Input should be greater than 0, found 0"),
         ("[dpo]", '[dpo]\nmethod = "full"', "[dpo] method: Input should be 'lora', found 'full'"),
-        (
-            "[run]",
-            "[run]\ncontext = 16",
-            "tokens do not fit into a context of 16 (",
-        ),
+        ("[run]", "[run]\ncontext = 16", "tokens do not fit into a context of 16 ("),
         ('students = ["smollm2-135m"]', "students = [", "not valid TOML"),
         ("n = 16", "n = 100000", "prompts"),
     ],

@@ -9,6 +9,7 @@ from offmodel.models import MODELS
 from offmodel.recipes import (
     Accepted,
     Base,
+    Changed,
     Completions,
     Distilled,
     Likelihood,
@@ -67,9 +68,7 @@ class Plan:
     def bytes(self) -> int:
         # The engine reads a trained student from a merged copy of which one is kept, beside the one being written.
         merged = [
-            MODELS[step.recipe.student].checkpoint_bytes
-            for step in self.missing
-            if isinstance(step.recipe, Trained | Reinforced | Preferred | Distilled)
+            MODELS[step.recipe.student].checkpoint_bytes for step in self.missing if isinstance(step.recipe, Changed)
         ]
         return sum(step.bytes for step in self.missing) + 2 * max(merged, default=0)
 

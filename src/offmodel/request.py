@@ -24,7 +24,7 @@ from offmodel.models.trainable import check_student
 from offmodel.paths import RESULTS
 from offmodel.plan import Plan, make_plan
 from offmodel.presets import Preset, load_preset
-from offmodel.recipes import Base, Completions, Distilled, Preferred, Reinforced, Scores, Trained
+from offmodel.recipes import Base, Changed, Completions, Scores
 from offmodel.settings import Settings, choose_engine
 from offmodel.store import Store
 from offmodel.study import Experiment, Reading
@@ -114,8 +114,7 @@ class Request:
         """
         self.store.check_writable(self.plan.bytes - self._mirrored_bytes())
         missing = [step.recipe for step in self.plan.missing]
-        trained = [one for one in missing if isinstance(one, Trained | Preferred | Reinforced | Distilled)]
-        for alias in dict.fromkeys(recipe.student for recipe in trained):
+        for alias in dict.fromkeys(recipe.student for recipe in missing if isinstance(recipe, Changed)):
             check_student(MODELS[alias], self.settings.models)
         for recipe in missing:
             if isinstance(recipe, Completions):
@@ -125,14 +124,15 @@ class Request:
 
     def _mirrored_bytes(self) -> int:
         """Of checkpoints that take no room: they lie in the mirror folder, on the disk of the runs, and are linked."""
-        cards = [MODELS[step.recipe.alias] for step in self.plan.missing if isinstance(step.recipe, Base)]
         mirror, runs = self.settings.models, self.store.root
+        if mirror is None:
+            return 0
+        cards = [MODELS[step.recipe.alias] for step in self.plan.missing if isinstance(step.recipe, Base)]
         disk = next(folder for folder in (runs, *runs.parents) if folder.exists()).stat().st_dev
         return sum(
             card.checkpoint_bytes
             for card in cards
             if isinstance(card.source, HubCheckpoint)
-            and mirror is not None
             and (folder := mirror / card.source.repository).is_dir()
             and folder.stat().st_dev == disk
         )
@@ -140,8 +140,9 @@ class Request:
 
 def _check_room(plan: Plan, settings: Settings) -> None:
     """Raise RequestError where vLLM would have no room for an answer, whatever its prompt."""
-    asked = [step.recipe for step in plan.missing if step.group.startswith("engine:")]
-    for recipe in asked if settings.engine == "vllm" else ():
+    if settings.engine != "vllm":
+        return
+    for recipe in (step.recipe for step in plan.missing if step.group.startswith("engine:")):
         if isinstance(recipe, Completions | Scores) and recipe.decoding.max_tokens >= settings.context:
             raise RequestError(
                 f"answers of up to {recipe.decoding.max_tokens:,} tokens do not fit into a context of "

@@ -10,7 +10,17 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from offmodel.recipes.data import Accepted, Completions, Mixture, Preferences, Scrambled, Solutions, SolutionsInstead
-from offmodel.recipes.models import Base, Distilled, Preferred, Reinforced, Scripted, Snapshot, Trained, WithWeights
+from offmodel.recipes.models import (
+    Base,
+    Changed,
+    Distilled,
+    Preferred,
+    Reinforced,
+    Scripted,
+    Snapshot,
+    Trained,
+    WithWeights,
+)
 from offmodel.recipes.readings import Likelihood, Prefill, Scores
 from offmodel.recipes.recipe import Recipe
 
@@ -18,6 +28,7 @@ __all__ = [
     "Accepted",
     "AnyRecipe",
     "Base",
+    "Changed",
     "Completions",
     "Data",
     "Distilled",

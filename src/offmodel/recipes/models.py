@@ -83,7 +83,7 @@ class Base(_Model):
         return self.alias
 
 
-class _Changed(_Model):
+class Changed(_Model):
     """A model that started as another one; its weights are put on top of that one's."""
 
     start: "Model"
@@ -97,7 +97,7 @@ class _Changed(_Model):
         return (*self.start.served_from, self)
 
 
-class Trained(_Changed):
+class Trained(Changed):
     """A model trained on completions, starting from another model."""
 
     kind: Literal["trained"] = "trained"
@@ -123,7 +123,7 @@ class Trained(_Changed):
         return (*self.start.served_from, self.data)
 
 
-class Reinforced(_Changed):
+class Reinforced(Changed):
     """A model reinforced on problems whose answers can be checked, starting from another model."""
 
     kind: Literal["reinforced"] = "reinforced"
@@ -143,7 +143,7 @@ class Reinforced(_Changed):
         return self if update == self.rl.updates else Snapshot(of=self, step=update)
 
 
-class Preferred(_Changed):
+class Preferred(Changed):
     """A model trained with DPO to prefer the chosen answers to the rejected ones, starting from another model, which
     is the reference too."""
 
@@ -165,7 +165,7 @@ class Preferred(_Changed):
         return (*self.start.served_from, self.data)
 
 
-class Distilled(_Changed):
+class Distilled(Changed):
     """A model distilled on its own answers to prompts: brought towards what an untrained model finds likely there.
 
     Raises:
