@@ -12,7 +12,7 @@ from offmodel.errors import RequestError
 from offmodel.models.card import ModelCard
 from offmodel.models.checkpoints import checkpoint_card
 from offmodel.models.network import network_card
-from offmodel.weights.checkpoints import HubCheckpoint, LocalCheckpoint, digest_of_all
+from offmodel.weights.checkpoints import HubCheckpoint, LocalCheckpoint, digest_of_all, weights_in
 
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -78,9 +78,11 @@ def _check_is_checkpoint(alias: str, folder: Path) -> None:
         raise RequestError(
             f"[models.{alias}]: {folder} holds an adapter; merge it into its base first (PEFT's merge_and_unload)"
         )
-    for needed in ("config.json", "tokenizer_config.json", "*.safetensors"):
-        if not any(folder.glob(needed)):
-            raise RequestError(f"[models.{alias}]: there is no {needed} in {folder}; give a whole checkpoint's folder")
+    missing = [needed for needed in ("config.json", "tokenizer_config.json") if not (folder / needed).is_file()]
+    if not missing and not weights_in(folder):
+        missing = ["model*.safetensors, its weights as transformers reads them,"]
+    if missing:
+        raise RequestError(f"[models.{alias}]: there is no {missing[0]} in {folder}; give a whole checkpoint's folder")
 
 
 def local_digest(folder: Path) -> str:

@@ -107,6 +107,11 @@ def config_of_hub(source: HubCheckpoint, models: Path | None) -> Path | None:
         return None
 
 
+def weights_in(folder: Path) -> list[Path]:
+    """The weights files that are taken from a checkpoint's folder, sorted."""
+    return [path for path in _taken(folder) if fnmatch(path.name, _WEIGHTS)]
+
+
 def digest_of(folder: Path) -> str:
     """One sha256 for all weights files of a checkpoint: of a line with name and digest for each, sorted.
 
@@ -123,7 +128,7 @@ def digest_of_all(folder: Path) -> str:
 
 def _digests(folder: Path) -> dict[str, str]:
     """The sha256 of each weights file by its name, sorted."""
-    files = [path for path in _taken(folder) if fnmatch(path.name, _WEIGHTS)]
+    files = weights_in(folder)
     if not files:
         raise RunError(f"{folder} holds no safetensors weights; other formats can run code and are not loaded")
     return {path.name: sha256_of(path) for path in files}
