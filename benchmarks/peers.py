@@ -1,6 +1,6 @@
-"""The same losses as others compute them, re-stated in plain torch from what they publish, so that nothing else of
-their trainers is timed. What is called TRL is TRL to 1.10; TRL 1.16 runs both of its losses through a fused head of its
-own, as here, and is not timed.
+"""The same losses as others compute them, so that nothing else of their trainers is timed: LLaMA-Factory's and those of
+TRL to 1.10 re-stated in plain torch from what they publish; TRL 1.16's, which runs both of its losses through a fused
+head of its own, by the kernel of the installed TRL.
 
 What belongs to the model, the product with the head, is part of each, for that is where we differ. Logits become fp32
 when they leave the model, as under accelerate's mixed precision. Left out, to their advantage: what they log.
@@ -16,6 +16,11 @@ from torch import Tensor
 
 from offmodel.training.batches import learned
 from offmodel.training.terms import Objective
+
+try:
+    from trl.kernels import ChunkedLogProbFunction
+except ImportError:  # the extra `rl` is not installed: this contender is left out
+    ChunkedLogProbFunction = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,27 @@ def trl_dft(batch: Batch, objective: Objective) -> Tensor:
     return ((-logp.exp().detach() * logp) * mask).sum() / len(batch.gold)
 
 
+def _trl_fused_logp(batch: Batch) -> Tensor:
+    """By TRL 1.16's kernel, which is given the learned rows alone, as where it is Triton's; on a CPU TRL gives it all
+    positions."""
+    assert ChunkedLogProbFunction is not None
+    columns = 32_768  # of the vocabulary, at once: `_CHUNKED_LOGPROB_CHUNK_SIZE` of trl/trainer/utils.py
+    rows = batch.rows(batch.hidden)
+    logp, *_ = ChunkedLogProbFunction.apply(rows, batch.head, None, batch.gold, 1.0, columns, None, 1.0, ())
+    return logp
+
+
+def trl_fused_sft(batch: Batch, objective: Objective) -> Tensor:
+    """TRL 1.16's `loss_type="nll"` (`compute_loss` in trl/trainer/sft_trainer.py)."""
+    return -_trl_fused_logp(batch).sum() / len(batch.gold)
+
+
+def trl_fused_dft(batch: Batch, objective: Objective) -> Tensor:
+    """TRL 1.16's `loss_type="dft"`."""
+    logp = _trl_fused_logp(batch)
+    return -(logp.exp().detach() * logp).sum() / len(batch.gold)
+
+
 def _all_logits(batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor]:
     logits = (hidden @ batch.head.T).float().flatten(0, 1)
     return logits, F.pad(batch.labels, (0, 1), value=-100)[:, 1:].flatten()
@@ -128,3 +154,6 @@ PEERS: Final[dict[str, dict[str, Loss]]] = {
     "asft": {"LLaMA-Factory": llama_factory_asft},
     "eaft": {"LLaMA-Factory": llama_factory_eaft},
 }
+if ChunkedLogProbFunction is not None:
+    PEERS["sft"]["TRL 1.16"] = trl_fused_sft
+    PEERS["dft"]["TRL 1.16"] = trl_fused_dft
