@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -33,35 +34,69 @@ class _Lines:
         self._stream.flush()
 
 
-class Progress:
-    """A bar for one artefact. Off a terminal it prints a line at most every ten seconds."""
+class _Bar(tqdm):
+    """One whose `bar_format` knows `{left}`, the time left by our own estimate."""
 
-    def __init__(self, what: str, total: int, unit: str):
+    left: Callable[[], float | None] = staticmethod(lambda: None)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        seconds = self.left()
+        return {**super().format_dict, "left": "?" if seconds is None else self.format_interval(seconds)}
+
+
+class Progress:
+    """A bar for one artefact. Off a terminal it prints a line at most every ten seconds.
+
+    Args:
+        what: the artefact, and what is made of it.
+        total: how many units there are.
+        unit: what is counted.
+        longest: tokens that one unit takes at most, where that is known. Many answers made at once end late, so that
+            those that ended say little of the time left.
+    """
+
+    def __init__(self, what: str, total: int, unit: str, longest: int | None = None):
         stream = terminal()
         live = stream.isatty()
-        self._tokens = 0
+        self._longest = longest
+        self._before, self._tokens = 0, 0
         self._started = time.monotonic()
-        self._bar = tqdm(
+        self._bar = _Bar(
             total=total,
             desc=what,
             unit=unit,
             file=stream if live else _Lines(stream),
             mininterval=0.5 if live else 10,
+            miniters=0,  # tokens are news too
             dynamic_ncols=live,
             ncols=None if live else 120,
-            bar_format="{desc}  {n_fmt}/{total_fmt} {unit}s{postfix}  {elapsed} elapsed, {remaining} left",
+            bar_format="{desc}  {n_fmt}/{total_fmt} {unit}s{postfix}  {elapsed} elapsed, {left} left",
             leave=True,
         )
+        self._bar.left = self.left
 
     def __call__(self, count: int, tokens: int) -> None:
         """Report `count` more finished and `tokens` more processed; what took no tokens was there before this run."""
         if not tokens:
-            self._bar.initial += count  # the time left is estimated from the others
+            self._before += count
         self._tokens += tokens
         if self._tokens:
             rate = self._tokens / max(time.monotonic() - self._started, 1e-9)
             self._bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
         self._bar.update(count)
+
+    def left(self) -> float | None:
+        """Seconds, the less of two estimates: as units ended so far, and as tokens came, if all others are as long as
+        they can be. None while nothing is known."""
+        elapsed, done = time.monotonic() - self._started, self._bar.n - self._before
+        estimates = []
+        if done:
+            estimates.append(elapsed / done * (self._bar.total - self._bar.n))
+        if self._longest and self._tokens:
+            most = (self._bar.total - self._before) * self._longest
+            estimates.append(elapsed / self._tokens * max(most - self._tokens, 0))
+        return min(estimates, default=None)
 
     def at(self, done: int, total: int, tokens: int) -> None:
         """Report that `done` of `total` are finished, the last of which took `tokens`."""

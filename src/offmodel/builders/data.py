@@ -28,7 +28,7 @@ def build_completions(bench: Bench, recipe: Completions, out: Path, scratch: Pat
     chats = [[*system, *prompt["messages"]] for prompt in prompts]
     seeds = [answer_seed(recipe.decoding.seed, prompt["id"]) for prompt in prompts]
     journal = Journal(scratch / "answers.jsonl")
-    progress = Progress(f"{recipe.id}: answers", len(prompts), "prompt")
+    progress = Progress(f"{recipe.id}: answers", len(prompts), "answer", recipe.decoding.max_tokens)
     source = MODELS[recipe.model.student].source
     lengths: list[int | None] = [None] * len(prompts)  # a provider does not say how it counts
     if isinstance(source, ApiModel):

@@ -37,7 +37,7 @@ class Generation:
         return cls(**{**entry, "ids": tuple(entry["ids"])})
 
 
-# Called with (finished answers, generated tokens) since the last call.
+# Called with (finished answers, generated tokens, those of unfinished answers too) since the last call.
 OnProgress = Callable[[int, int], None]
 
 

@@ -1,0 +1,57 @@
+"""What long work says of itself: how many, how fast, and the time left, with numbers worked by hand."""
+
+from collections.abc import Callable
+
+import pytest
+
+from offmodel import progress
+from offmodel.progress import Progress
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the clock, in seconds."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return lambda seconds: now.__setitem__(0, seconds)
+
+
+def test_answers_made_at_once_are_judged_by_their_tokens_until_many_have_ended(at: Callable[[float], None]) -> None:
+    bar = Progress("answers", 4, "answer", longest=100)
+    assert bar.left() is None
+    at(10)
+    bar(0, 80)
+    assert bar.left() == 40  # 8 tokens a second, 320 to come
+    at(20)
+    bar(1, 120)
+    assert bar.left() == 20  # 10 tokens a second, 200 to come; by the answer that ended it would be 60
+    at(30)
+    bar(2, 20)
+    assert bar.left() == 10  # three in 30 seconds; by tokens 180 / (220 / 30) = 24.5
+    bar(1, 5)
+    assert bar.left() == 0
+    bar.close()
+
+
+def test_what_was_there_before_says_nothing_of_the_speed(
+    at: Callable[[float], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bar = Progress("mine: answers", 6, "answer", longest=100)
+    bar(4, 0)
+    assert bar.left() is None
+    at(10)
+    bar(0, 50)
+    assert bar.left() == 30  # two answers, 200 tokens at most
+    bar(1, 50)
+    assert bar.left() == 10
+    bar.close()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("mine: answers  5/6 answers, 10 tokens/s") and last.endswith("00:10 left")
+
+
+def test_steps_are_counted_alone_where_their_length_is_not_known(at: Callable[[float], None]) -> None:
+    bar = Progress("training", 0, "step")
+    at(30)
+    bar.at(3, 9, 1000)  # two were there
+    assert bar.left() == 180
+    bar.close()
