@@ -6,7 +6,7 @@ import pytest
 from test_sources import MIRROR, needs_mirror, write_mirror
 
 from offmodel.data import arithmetic
-from offmodel.data.problems import PROBLEM_SOURCES, Problem, load_problems, problem_revision
+from offmodel.data.problems import PROBLEM_SOURCES, Problem, load_problems, practised, problem_revision
 from offmodel.data.sources import load_rows
 from offmodel.errors import RequestError
 from offmodel.training.rewards import check_answers
@@ -39,6 +39,18 @@ def test_items_of_the_benchmark_are_left_out(mirror: Path) -> None:
     assert {problem.answer for problem in problems} == {"4", "1001"}
     with pytest.raises(RequestError, match="there are 2 that are no items of 'gsm8k'"):
         load_problems(wanted("gsm8k_train", 3, mirror), mirror)
+
+
+def test_numbers_and_answer_tell_what_was_practised_in_other_words() -> None:
+    learned = [Problem("a", [{"role": "user", "content": "Mia has 12 figs and eats 3. How many are left?"}], "9", "")]
+    asked = [
+        {"id": "same", "question": "Calculate 12 - 3.", "answer": 9},
+        {"id": "other order", "question": "Take 3 from 12.", "answer": 9},
+        {"id": "other answer", "question": "Calculate 12 / 3.", "answer": 4},
+        {"id": "other numbers", "question": "Calculate 1 + 2 + 3.", "answer": 6},
+        {"id": "more numbers", "question": "Calculate 12 - 3 * 1.", "answer": 9},
+    ]
+    assert practised(asked, learned) == {"same", "other order"}
 
 
 def test_the_revision_names_both_splits(mirror: Path) -> None:

@@ -1,9 +1,12 @@
 """Problems with a solution and an answer that can be checked: NuminaMath, GSM8K's training split, or made arithmetic.
 
 None of them is a problem of the benchmarks of its kind; of made arithmetic, as it is drawn by default (`draw_seed` 0).
-What is left out is the same question: easy arithmetic has few different numbers, and meets them again in other words.
+What is left out is the same question: easy arithmetic has few different numbers, and meets them again in other words
+(`practised` tells which).
 """
 
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +126,17 @@ def load_problems(prompts: Prompts, data_dir: Path | None = None) -> list[Proble
         )
         for row in order[prompts.skip : end]
     ]
+
+
+def practised(items: Iterable[Mapping[str, Any]], problems: Collection[Problem]) -> set[str]:
+    """The ids of a benchmark's items (`registry.load_items`) that have the numbers of one of the problems, in whatever
+    order and words, and its answer."""
+    known = {(*_numbers(problem.messages[0]["content"]), problem.answer) for problem in problems}
+    return {item["id"] for item in items if (*_numbers(item["question"]), str(item["answer"])) in known}
+
+
+def _numbers(question: str) -> list[str]:
+    return sorted(re.findall(r"\d+", question))
 
 
 def _rows(source: str, data_dir: Path | None) -> list[dict[str, Any]]:
