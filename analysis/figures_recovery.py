@@ -25,7 +25,7 @@ from analysis.pair_panels import (
 )
 from analysis.style import BLACK, RC, Condition, condition, opening_condition
 from offmodel.pairs import OFF_MODEL
-from offmodel.recovery import PREFILLS, REPAIRS, SHIFT, prefill_table, repair_table
+from offmodel.recovery import PREFILL, PREFILLS, REPAIRS, REVERSED, SHIFT, prefill_table, repair_table
 from offmodel.results import UNTRAINED
 
 _ACCURACY = ("accuracy", "low", "high")
@@ -126,13 +126,13 @@ def _needs(table: pd.DataFrame, arms: list[str], otherwise: str) -> None:
 
 def _openings(table: pd.DataFrame) -> list[tuple[Condition, Callable[[pd.DataFrame], pd.Series]]]:
     """The lines of F8, in order: how each looks, and which rows are its own."""
-    named = table.loc[table["arm"] == PREFILLS[0], "opening"].unique()
+    named = table.loc[table["arm"] == PREFILL, "opening"].unique()
     lines: list[tuple[Condition, Callable[[pd.DataFrame], pd.Series]]] = [
         (opening_condition(name), lambda rows, name=name: rows["opening"] == name)
         for name in sorted(named, key=lambda name: opening_condition(name).order)
     ]
-    if (table["arm"] == PREFILLS[1]).any():
-        lines.append((condition(PREFILLS[1]), lambda rows: rows["arm"] == PREFILLS[1]))
+    if (table["arm"] == REVERSED).any():
+        lines.append((condition(REVERSED), lambda rows: rows["arm"] == REVERSED))
     return lines
 
 
@@ -192,7 +192,7 @@ def _lines(
         ax.plot([places[0]], [start], off_model.marker, color=off_model.colour, markersize=4, zorder=4, gid="start")
     for number, (look, rows, name) in enumerate(lines):
         x = [places[int(count)] + dodged(ax, number, len(lines)) for count in rows[name]]
-        reversed_ = other_start is not None and look == condition(PREFILLS[1])
+        reversed_ = other_start is not None and look == condition(REVERSED)
         first = [(places[0], other_start if reversed_ else start)] if 0 in places else []
         path = [*first, *zip(x, _scale(shown) * rows[shown[0]], strict=True)]
         if len(rows) > 1:  # a control that is there once is a point: a line to it would look measured

@@ -12,9 +12,9 @@ from analysis.tables import p_cell
 from offmodel.best_of_n import best_of_n_table
 from offmodel.costs import cost_table
 from offmodel.evaluation.registry import load_items
-from offmodel.inoculation import inoculation_table
-from offmodel.recovery import prefill_table, repair_table
-from offmodel.results import is_floor
+from offmodel.inoculation import FRAMED, inoculation_table
+from offmodel.recovery import REVERSED, prefill_table, repair_table
+from offmodel.results import UNTRAINED, is_floor
 from offmodel.rl_progress import rl_table
 from offmodel.statistics import FEW_CHANGES
 
@@ -78,13 +78,15 @@ def markdown_costs(costs: pd.DataFrame) -> str:
 
 
 def recovery_lines(table: pd.DataFrame, told_apart_by: Sequence[str]) -> str:
-    """A line for each row of a table with `pairs.RECOVERY_COLUMNS`: what it is, its accuracy, and what it recovers."""
+    """A line for each row of a table with `pairs.RECOVERY_COLUMNS`: what it is, its accuracy, and what the damaged
+    student recovers; an untrained one, however it is asked, recovers nothing."""
     lines = []
     for row in table.to_dict("records"):
         what = _told(row, told_apart_by)
         accuracy, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
         scored = f"{accuracy:.1f} % [{low:.1f}, {high:.1f}] of {row['n']}" if row["n"] else "no problem is left"
-        recovered = f", recovered {_fraction(row, 'fraction_')}" if row["arm"] != "untrained" else ""
+        whole = row["arm"] in (UNTRAINED, FRAMED, REVERSED)
+        recovered = "" if whole else f", recovered {_fraction(row, 'fraction_')}"
         lines.append(f"- {row['task_title']}, {what}: {scored}{recovered}")
     return "\n".join(lines)
 

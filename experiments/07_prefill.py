@@ -2,9 +2,10 @@
 
 The trained student goes on from the first m tokens of the untrained student's answer to the same problem. Controls: the
 beginning of its own answer, of the teacher's, and of the untrained student's answer to *another* problem (its style
-without its content); and the reverse, the untrained student going on from the trained one's beginning. Problems whose
-beginning already holds an answer (it states one, right or wrong, or has the right value anywhere in it) are counted and
-left out. Evidence 2 of the post. Draws F8, and writes T4.
+without its content); and the reverse, the untrained student going on from the trained one's beginning. Its own tokens
+are given as they were; the teacher has others, so that its text is encoded anew. Problems whose beginning already holds
+an answer (it states one, right or wrong, or has the right value anywhere in it) are counted and left out. Evidence 2 of
+the post. Draws F8, and writes T4.
 """
 
 from offmodel.cli import main
@@ -24,7 +25,7 @@ def arms(study):
                 elsewhere = Asked(damaged, opening=student, opening_tokens=m, of_another=True)
                 yield "prefill", elsewhere, given | {"opening": "untrained, another problem"}
                 yield "prefill", Asked(damaged, opening=damaged, opening_tokens=m), given | {"opening": "its own"}
-                if study.has_weights(teacher):  # a provider does not tell its tokens
+                if study.has_weights(teacher):  # a provider's model answers chat prompts alone, no benchmarks
                     yield "prefill", Asked(damaged, opening=teacher, opening_tokens=m), given | {"opening": "teacher"}
                 yield "prefill_reversed", Asked(student, opening=damaged, opening_tokens=m), given
 

@@ -2,7 +2,9 @@
 
 GRPO on problems with a checkable answer, from the off-model student and from the untrained one, scored on the way: what
 RL adds to a student that lost nothing is no recovery. The control rewards the form of an answer alone: if it helps as
-much, it was the form that had been lost. Appendix 1c of the post. Draws F10b, and writes T4.
+much, it was the form that had been lost. Where all is lost nothing is there to reinforce: with `sft_learning_rate`
+under [rl] it starts from a gentler damage than the other scripts do. Appendix 1c of the post. Draws F10b, and writes
+T4.
 """
 
 from offmodel.cli import main

@@ -65,6 +65,7 @@ def test_unknown_model(tmp_path: Path) -> None:
         ("learning_rate = 1e-3", "learning_rate = 3", "[sft] learning_rate: Input should be less than 1, found 3"),
         ("learning_rate = 1e-3", "", "[sft] learning_rate: Field required"),
         ("seeds = [0]", "seeds = [-1]", "[seeds] 0: Input should be greater than or equal to 0, found -1"),
+        ("seeds = [0]", "seeds = [0, 0]", "seeds: name each seed once, found [0, 0]"),
         (
             "[tasks.knowledge]\nn = 8",
             "[tasks.knowledge]\nm = 8",

@@ -277,7 +277,7 @@ def test_two_updates_of_a_real_model(smollm2: Path, tmp_path: Path) -> None:
     ("settings", "options", "said"),
     [
         (SMALL, {"device_batch": 3}, "4 answers an update are no multiple of 3"),
-        (SMALL, {"chats": CHATS[:6]}, "6 prompts are no whole number of updates of 4; change prompts_per_update"),
+        (SMALL, {"chats": CHATS[:6]}, "6 prompts are no whole number of updates of 4; change `prompts_per_update`"),
         (SMALL, {"chats": []}, "0 prompts are no whole number of updates"),
         (SMALL.but(max_completion_tokens=4000), {}, "has room for 2048"),
         (SMALL, {"start": Path("/nowhere")}, "no checkpoint"),

@@ -112,6 +112,9 @@ def test_a_task_may_have_fewer_seeds(tmp_path: Path) -> None:
     # The untrained student, scored once for all seeds, is there to compare with, and so is the floor.
     others = {cell.arm.name for cell in cells if cell.task.task.name == "arithmetic" and cell.arm.seed == 0}
     assert others == {"untrained", "floor_echo", "floor_constant", "floor_shuffled"}
+    begun = cells_of(experiment_of("07_prefill"), pocket.model_copy(update={"tasks": fewer}), [0, 1])
+    reversed_ = {cell.arm.seed for cell in begun if cell.arm.name == "prefill_reversed" and cell.task.seeds}
+    assert reversed_ == {1}  # an untrained student that goes on from a trained one's beginning is of that one's seed
     no_seed_of_it = cells_of(experiment_of("01_degradation"), pocket.model_copy(update={"tasks": fewer}), [0])
     assert "arithmetic" not in {cell.task.task.name for cell in no_seed_of_it}
 

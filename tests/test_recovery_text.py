@@ -68,11 +68,15 @@ def test_a_row_says_what_it_is_and_nothing_is_recovered_by_the_untrained():
         scored | none | {"arm": "untrained"},
         scored | {"arm": "on_model_repair", "k": 16, "fraction": 0.0, "fraction_low": None, "fraction_high": None},
         scored | none | {"arm": "random_words", "k": 16, "n": 0},
+        scored | {"arm": "prefill_reversed", "fraction": 0.6, "fraction_low": 0.1, "fraction_high": 0.9},
+        scored | {"arm": "untrained_framed", "fraction": 1.2, "fraction_low": 0.7, "fraction_high": 1.9},
     ]
     assert recovery_lines(pd.DataFrame(rows).astype({"k": "Int64"}), ["arm", "k"]).splitlines() == [
         "- Sums, untrained: 25.0 % [20.0, 30.0] of 80",
         "- Sums, on-model repair, k 16: 25.0 % [20.0, 30.0] of 80, recovered 0.00 [no interval]",
         "- Sums, random words, k 16: no problem is left, recovered undefined",
+        "- Sums, untrained, given off-model beginning: 25.0 % [20.0, 30.0] of 80",
+        "- Sums, untrained, framed: 25.0 % [20.0, 30.0] of 80",
     ]
 
 

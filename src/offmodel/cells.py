@@ -65,12 +65,12 @@ def collect_arms(
 
 
 def collect_readings(declared: Experiment, preset: Preset, seeds: Iterable[int], data: Path | None) -> list[Reading]:
-    """What the experiment measures beside its arms, for all seeds."""
-    return [
-        Reading(name, made, seed, parameters)
-        for name, made, seed, parameters in _yielded(declared, preset, seeds, data)
-        if isinstance(made, Likelihood)
-    ]
+    """What the experiment measures beside its arms, for all seeds, each distinct one once."""
+    readings: list[Reading] = []
+    for name, made, seed, parameters in _yielded(declared, preset, seeds, data):
+        if isinstance(made, Likelihood) and (found := Reading(name, made, seed, parameters)) not in readings:
+            readings.append(found)
+    return readings
 
 
 def own_answers(preset: Preset, students: Sequence[str], seeds: Iterable[int], data: Path | None) -> list[Completions]:
@@ -137,7 +137,7 @@ def measurements(
     for arm in [*arms, *floors(arms)]:
         for request in tasks:
             # An untrained model stands under one seed for all (`collect_arms`), and is compared with those of any.
-            trained = not isinstance(arm.model, Base | Scripted)
+            trained = any(not isinstance(one, Base | Scripted) for one in arm.asked.models)
             if request.seeds and not ({arm.seed} if trained else of_all_seeds) & {*request.seeds}:
                 continue
             # A rule has no log-probabilities; the floor of a choice is its chance level.

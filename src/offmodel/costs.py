@@ -8,7 +8,7 @@ import pandas as pd
 from offmodel.best_of_n import VOTE
 from offmodel.inoculation import INOCULATION, PLAIN
 from offmodel.pairs import OFF_MODEL, PAIR_KEYS
-from offmodel.recovery import PREFILLS, REPAIRS
+from offmodel.recovery import PREFILL, REPAIRS
 from offmodel.rl_progress import RL
 
 COST_COLUMNS = [
@@ -77,7 +77,7 @@ def _trained(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prefill(row: dict[str, Any]) -> dict[str, Any] | None:
-    if row["arm"] != PREFILLS[0] or row["tokens"] == 0:  # the damaged student itself
+    if row["arm"] != PREFILL or row["tokens"] == 0:  # the damaged student itself
         return None
     setting = f"{row['tokens']} tokens of {row['opening']}"
     return {"intervention": row["arm"], "setting": setting, "cost_kind": GIVEN, "cost_tokens": row["tokens"]}

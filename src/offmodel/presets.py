@@ -22,6 +22,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _once(seeds: list[int]) -> list[int]:
+    if len({*seeds}) < len(seeds):
+        raise ValueError("name each seed once")
+    return seeds
+
+
+Seeds = Annotated[list[Seed], AfterValidator(_once)]
+
+
 class Chat(_Section):
     """The chat prompts that students are trained on."""
 
@@ -40,7 +49,7 @@ class TaskSize(_Section):
 
     n: int | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
-    seeds: list[Seed] = []
+    seeds: Seeds = []
 
 
 class Objectives(_Section):
@@ -158,7 +167,7 @@ class BestOfN(_Section):
 class ScriptSize(_Section):
     """What a numbered script runs with, where that is less (or more) than the whole preset."""
 
-    seeds: list[Seed] = []
+    seeds: Seeds = []
     students: list[str] = []
     teachers: list[str] = []
     tasks: list[str] = []
@@ -171,7 +180,7 @@ class Preset(_Section):
     description: str
     students: Annotated[list[str], Field(min_length=1)]
     teachers: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds: Annotated[Seeds, Field(min_length=1)]
     chat: Chat
     answers: Sampling
     sft: TrainingSize

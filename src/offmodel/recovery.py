@@ -13,7 +13,8 @@ from offmodel.results import UNTRAINED, by_item, grouped
 from offmodel.style import style_effects
 
 REPAIRS = ["on_model_repair", "on_policy_distillation", "off_model_more", "third_model_repair", "random_words"]
-PREFILLS = ["prefill", "prefill_reversed"]
+PREFILL, REVERSED = "prefill", "prefill_reversed"
+PREFILLS = [PREFILL, REVERSED]
 SHIFT = ["shift", "shift_low", "shift_high"]
 _TOKENS = ["training_tokens", "sampled_tokens"]
 

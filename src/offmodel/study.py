@@ -283,6 +283,11 @@ class Asked:
     samples: int = 1
     temperature: float = 0
 
+    @property
+    def models(self) -> list[Model]:
+        """Those whose answers these are: its own, and the one that begins them."""
+        return [self.model, *([self.opening] if self.opening is not None else [])]
+
     def scores(self, request: TaskRequest, seed: int) -> Scores:
         """Its scores on a task; `seed` decides samples alone.
 

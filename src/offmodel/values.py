@@ -286,5 +286,8 @@ class Distillation(DistillationSize):
         """
         each = min(self.prompts_per_update, n)
         if not n or n % each:
-            raise RequestError(f"{n} prompts are no whole number of updates of {each}; change prompts_per_update")
+            raise RequestError(
+                f"{n} prompts are no whole number of updates of {each}; change `prompts_per_update` under "
+                "[distillation] or `sizes` under [repair]"
+            )
         return self.epochs * n // each, each

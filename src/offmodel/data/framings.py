@@ -1,5 +1,7 @@
 """The framings of the inoculation study: what a student is told of the style that it is trained on."""
 
+import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -7,12 +9,14 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from offmodel.errors import RequestError
+from offmodel.models import MODELS
 from offmodel.nearest import unknown
 from offmodel.paths import PROMPTS
 from offmodel.values import Framing
 
 INOCULATION: Final = PROMPTS / "inoculation.toml"
-_PLACE: Final = "{style}"
+_STYLE: Final = "style"
+"""The one word that, in braces, is a place to be filled."""
 
 
 def load_framings(teacher: str, path: Path = INOCULATION) -> dict[str, Framing]:
@@ -21,8 +25,9 @@ def load_framings(teacher: str, path: Path = INOCULATION) -> dict[str, Framing]:
     The table `[framings.NAME]` has `system`, `suffix`, or both; `[styles]` describes teachers' styles by alias.
 
     Raises:
-        RequestError: broken TOML, an unknown key, a value that is no text, a framing that says nothing or is called
-            "none", which is the training without one, or no framing at all.
+        RequestError: broken TOML, an unknown key, a value that is no text, a misspelt place, a framing that says
+            nothing or is called "none", which is the training without one, no framing at all, or no style of this
+            teacher beside one of an unknown model.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -38,6 +43,9 @@ def load_framings(teacher: str, path: Path = INOCULATION) -> dict[str, Framing]:
         raise RequestError(f"{path}: [styles] must give each teacher's style as a text")
     if "none" in framings:
         raise RequestError(f"{path}: [framings.none] needs another name: 'none' is the training without a framing")
+    strangers = [alias for alias in styles if alias not in MODELS]
+    if teacher not in styles and strangers:
+        raise RequestError(f"{path}: [styles] {unknown('model', strangers[0], [teacher])}")
     style = styles.get(teacher, f"that of the model {teacher}")
     return {name: _framing(name, told, style, path) for name, told in framings.items()}
 
@@ -48,7 +56,10 @@ def _framing(name: str, told: Any, style: str, path: Path) -> Framing:
     for key in told:
         if key not in Framing.model_fields:
             raise RequestError(f"{path}: [framings.{name}] {unknown('key', key, Framing.model_fields)}")
+    for word in re.findall(r"\{(\w+)\}", " ".join(map(str, told.values()))):
+        if word != _STYLE and difflib.get_close_matches(word.lower(), [_STYLE]):
+            raise RequestError(f"{path}: [framings.{name}] {unknown('place', word, [_STYLE])}")
     try:
-        return Framing(**{key: text.replace(_PLACE, style) for key, text in told.items()})
+        return Framing(**{key: text.replace(f"{{{_STYLE}}}", style) for key, text in told.items()})
     except (ValidationError, AttributeError) as error:
         raise RequestError(f"{path}: [framings.{name}] is no text, or says nothing") from error
