@@ -31,13 +31,14 @@ _LEGEND = (
     "recovered: share of what off-model SFT took that is back, 0 where it left the student, 1 where it was untrained, "
     "with its 95 % interval over problems; undefined where the loss is below 5 points, without an interval where it "
     f"cannot be told from none or fewer than {FEW_CHANGES} problems changed; p: of the change from the damaged "
-    "student, exact McNemar (several seeds: sign-flip), each setting for itself, so that of twenty that do nothing one "
-    "is below 0.05; tokens: what it costs beyond asking the damaged student once, of a training prompts and answers, "
-    "and the kinds do not add up; prefill leaves out the problems whose beginning already holds an answer, and "
-    "compares on the others; best of n is compared with one sampled answer of the untrained student, each less what "
-    "as many answers to other problems guess, if those are numbers (of formulas that is not known, and is not taken "
-    "off), the others with its greedy one; RL goes on from a gentler damage than the others where the preset has an "
-    "`[rl] sft_learning_rate`, is compared with that one, and learns from problems of the kind that is scored."
+    "student, exact McNemar (several seeds: sign-flip), each setting for itself, so that of twenty that do nothing "
+    "one is below 0.05; tokens: what it costs beyond asking the damaged student once, of a training prompts and "
+    "answers, in brackets those of answers that the student gave meanwhile, and the kinds do not add up; prefill "
+    "leaves out the problems whose beginning already holds an answer, and compares on the others; best of n is "
+    "compared with one sampled answer of the untrained student, each less what as many answers to other problems "
+    "guess, if those are numbers (of formulas that is not known, and is not taken off), the others with its greedy "
+    "one; RL goes on from a gentler damage than the others where the preset has an `[rl] sft_learning_rate`, is "
+    "compared with that one, and learns from problems of the kind that is scored."
 )
 _HEAD = ["| intervention | setting | tokens | paid | accuracy % | recovered | p |", "|---|---|---:|---|---:|---:|---:|"]
 
@@ -70,6 +71,7 @@ def markdown_costs(costs: pd.DataFrame) -> str:
         lines = [f"**{title}**, {student} taught by {after}", "", *_HEAD]
         for row in rows.to_dict("records"):
             tokens = "" if pd.isna(row["cost_tokens"]) else f"{row['cost_tokens']:,.0f}"
+            tokens += f" ({row['sampled_tokens']:,.0f} sampled)" if (row["sampled_tokens"] or 0) > 0 else ""
             right = "" if pd.isna(row["accuracy"]) else f"{100 * row['accuracy']:.1f}"
             cells = [_words(row["intervention"]), row["setting"], tokens, row["cost_kind"], right, _fraction(row, "")]
             lines.append(f"| {' | '.join([*cells, p_cell(row['p'])])} |")

@@ -24,12 +24,15 @@ def test_a_setting_says_its_tokens_and_what_it_recovers():
     costs = pd.DataFrame([
         cost(intervention="on_model_repair", cost_tokens=1234.4, accuracy=0.125, fraction=0.5, low=0.25, high=1.0,
              p=0.0625),
-        cost(intervention="pass@k", cost_tokens=math.nan, fraction=math.nan, low=math.nan, high=math.nan),
+        cost(intervention="rl", cost_tokens=2000, sampled_tokens=500.4, accuracy=0.1, fraction=math.nan),
+        cost(intervention="pass@k", cost_tokens=math.nan, sampled_tokens=math.nan,
+             fraction=math.nan, low=math.nan, high=math.nan),
     ])  # fmt: skip
     lines = markdown_costs(costs).splitlines()
     assert lines[0] == "**Sums**, small taught by big"
     assert lines[4] == "| on-model repair | k = 4 | 1,234 | trained once | 12.5 | 0.50 [0.25, 1.00] | 0.062 |"
-    assert lines[5] == "| pass@k | k = 4 |  | trained once |  | undefined |  |"
+    assert lines[5] == "| RL | k = 4 | 2,000 (500 sampled) | trained once | 10.0 | undefined |  |"
+    assert lines[6] == "| pass@k | k = 4 |  | trained once |  | undefined |  |"
 
 
 def test_t4_puts_together_what_experiments_are_there(tmp_path: Path):

@@ -231,6 +231,12 @@ def test_held_out_prompts_follow_and_never_overlap() -> None:
     assert len({prompt["id"] for prompt in trained + held_out}) == 96
 
 
+def test_held_out_prompts_without_mathematics_are_none_that_were_trained_on_with_it() -> None:
+    trained, held_out = load_prompts(chat(64)), load_prompts(chat(64).held_out(32).but(math=False))
+    assert any(prompt["math"] for prompt in trained) and not any(prompt["math"] for prompt in held_out)
+    assert len({prompt["id"] for prompt in trained + held_out}) == 96
+
+
 def test_leaving_out_mathematics_keeps_the_order() -> None:
     everything = load_prompts(chat(128))
     assert any(prompt["math"] for prompt in everything)
