@@ -33,7 +33,7 @@ _LEGEND = (
     f"cannot be told from none or fewer than {FEW_CHANGES} problems changed; p: of the change from the damaged "
     "student, exact McNemar (several seeds: sign-flip), each setting for itself, so that of twenty that do nothing "
     "one is below 0.05; tokens: what it costs beyond asking the damaged student once, of a training prompts and "
-    "answers, in brackets those of answers that the student gave meanwhile, and the kinds do not add up; prefill "
+    "answers, in brackets those of them that the student sampled, and the kinds do not add up; prefill "
     "leaves out the problems whose beginning already holds an answer, and compares on the others; best of n is "
     "compared with one sampled answer of the untrained student, each less what as many answers to other problems "
     "guess, if those are numbers (of formulas that is not known, and is not taken off), the others with its greedy "
@@ -87,8 +87,8 @@ def recovery_lines(table: pd.DataFrame, told_apart_by: Sequence[str]) -> str:
         what = _told(row, told_apart_by)
         accuracy, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
         scored = f"{accuracy:.1f} % [{low:.1f}, {high:.1f}] of {row['n']}" if row["n"] else "no problem is left"
-        whole = row["arm"] in (UNTRAINED, FRAMED, REVERSED)
-        recovered = "" if whole else f", recovered {_fraction(row, 'fraction_')}"
+        untrained = row["arm"] in (UNTRAINED, FRAMED, REVERSED)
+        recovered = "" if untrained else f", recovered {_fraction(row, 'fraction_')}"
         lines.append(f"- {row['task_title']}, {what}: {scored}{recovered}")
     return "\n".join(lines)
 

@@ -2,10 +2,10 @@
 
 The trained student goes on from the first m tokens of the untrained student's answer to the same problem. Controls: the
 beginning of its own answer, of the teacher's, and of the untrained student's answer to *another* problem (its style
-without its content); and the reverse, the untrained student going on from the trained one's beginning. Its own tokens
-are given as they were; the teacher has others, so that its text is encoded anew. Problems whose beginning already holds
-an answer (it states one, right or wrong, or has the right value anywhere in it) are counted and left out. Evidence 2 of
-the post. Draws F8, and writes T4.
+without its content); and the reverse, the untrained student going on from the trained one's beginning. The student's
+own beginnings are given as the tokens that it made; the teacher has another tokenizer, so its text is encoded anew.
+Problems whose beginning already holds an answer (it states one, right or wrong, or has the right value anywhere in it)
+are counted and left out. Evidence 2 of the post. Draws F8, and writes T4.
 """
 
 from offmodel.cli import main

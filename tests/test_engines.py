@@ -162,7 +162,7 @@ def test_a_loop_is_written_out_as_it_would_have_been_computed(name, request, pro
         (one.text, one.ids, one.tokens, one.finish_reason) for one in computed
     ]
     assert made[0].finish_reason == "length" and made[0].filled == 64 - 36  # four rounds of nine tokens
-    assert sum(told) == sum(one.tokens - one.filled for one in made)  # what was computed
+    assert min(told) >= 0 and sum(told) == sum(one.tokens - one.filled for one in made)  # what was computed
     sampled = engine.generate(begun[:1], [0], whole.but(temperature=0.01), Stop(), silent)[0]
     assert sampled.filled == 0
 

@@ -53,9 +53,9 @@ def test_the_framings_of_the_study() -> None:
 def test_one_file_may_describe_models_of_other_presets_and_hold_other_braces(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
-        "[framings.a]\nsystem = 'Be {style}, in \\boxed{x}.'\n[styles]\nmine = 'long'\ngemma3-270m = 'short'"
+        "[framings.a]\nsystem = 'Be {style}, {title} in \\boxed{x}.'\n[styles]\nmine = 'long'\ngemma3-270m = 'short'"
     )
-    assert load_framings("gemma3-270m", path) == {"a": Framing(system="Be short, in \\boxed{x}.")}
+    assert load_framings("gemma3-270m", path) == {"a": Framing(system="Be short, {title} in \\boxed{x}.")}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,7 @@ def test_one_file_may_describe_models_of_other_presets_and_hold_other_braces(tmp
             "[styles] unknown model 'gemma3-270'; did you mean 'gemma3-270m'?",
         ),
         ("[framings.a]\nsystem = 'Be {stlye}.'", "[framings.a] unknown place 'stlye'; did you mean 'style'?"),
+        ("[framings.a]\nsystem = 'Be { style }.'", "[framings.a] unknown place ' style '; did you mean 'style'?"),
         ("[framings.a]", "[framings.a] is no text, or says nothing"),
         ("[framings.a]\nsystem = 3", "[framings.a] is no text, or says nothing"),
         ("[framings.a", "not a readable TOML file"),

@@ -18,16 +18,18 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 def test_answers_made_at_once_are_judged_by_their_tokens_until_many_have_ended(at: Callable[[float], None]) -> None:
     bar = Progress("answers", 4, "answer", longest=100)
+    at(60)  # the model is loaded
+    bar(0, 4)
     assert bar.left() is None
-    at(10)
-    bar(0, 80)
-    assert bar.left() == 40  # 8 tokens a second, 320 to come
-    at(20)
+    at(70)
+    bar(0, 76)
+    assert bar.left() == pytest.approx(320 / 7.6)  # 76 tokens in ten seconds, 320 to come
+    at(80)
     bar(1, 120)
-    assert bar.left() == 20  # 10 tokens a second, 200 to come; by the answer that ended it would be 60
-    at(30)
+    assert bar.left() == pytest.approx(20 / 196 * 200)  # by the answer that ended it would be 60
+    at(90)
     bar(2, 20)
-    assert bar.left() == 10  # three in 30 seconds; by tokens 180 / (220 / 30) = 24.5
+    assert bar.left() == 10  # three in 30 seconds; by tokens 100 / (216 / 30) = 13.9: one answer is left
     bar(1, 5)
     assert bar.left() == 0
     bar.close()
@@ -40,18 +42,28 @@ def test_what_was_there_before_says_nothing_of_the_speed(
     bar(4, 0)
     assert bar.left() is None
     at(10)
-    bar(0, 50)
-    assert bar.left() == 30  # two answers, 200 tokens at most
+    bar(0, 2)
+    at(20)
     bar(1, 50)
-    assert bar.left() == 10
+    assert bar.left() == 10  # the other as long; by tokens 100 at 5 a second
     bar.close()
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("mine: answers  5/6 answers, 10 tokens/s") and last.endswith("00:10 left")
+    assert last.startswith("mine: answers  5/6 answers, 5 tokens/s") and last.endswith("00:10 left")
+
+
+def test_what_was_there_whole_has_nothing_left(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = Progress("mine: answers", 6, "answer", longest=100)
+    bar(6, 0)
+    bar.close()
+    assert capsys.readouterr().err.splitlines()[-1].endswith("00:00 left")
 
 
 def test_steps_are_counted_alone_where_their_length_is_not_known(at: Callable[[float], None]) -> None:
     bar = Progress("training", 0, "step")
     at(30)
     bar.at(3, 9, 1000)  # two were there
-    assert bar.left() == 180
+    assert bar.left() is None  # when the first began is not known
+    at(40)
+    bar.at(4, 9, 1000)
+    assert bar.left() == 50
     bar.close()

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -35,13 +34,13 @@ class _Lines:
 
 
 class _Bar(tqdm):
-    """One whose `bar_format` knows `{left}`, the time left by our own estimate."""
+    """One whose `bar_format` knows `{left}`: the seconds in `seconds_left`, None for not known."""
 
-    left: Callable[[], float | None] = staticmethod(lambda: None)
+    seconds_left: float | None = None
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        seconds = self.left()
+        seconds = self.seconds_left
         return {**super().format_dict, "left": "?" if seconds is None else self.format_interval(seconds)}
 
 
@@ -60,8 +59,9 @@ class Progress:
         stream = terminal()
         live = stream.isatty()
         self._longest = longest
-        self._before, self._tokens = 0, 0
+        self._before, self._worked, self._tokens = 0, 0, 0
         self._started = time.monotonic()
+        self._first: tuple[float, int, int] | None = None
         self._bar = _Bar(
             total=total,
             desc=what,
@@ -74,28 +74,43 @@ class Progress:
             bar_format="{desc}  {n_fmt}/{total_fmt} {unit}s{postfix}  {elapsed} elapsed, {left} left",
             leave=True,
         )
-        self._bar.left = self.left
 
     def __call__(self, count: int, tokens: int) -> None:
         """Report `count` more finished and `tokens` more processed; what took no tokens was there before this run."""
-        if not tokens:
+        if tokens:
+            self._worked += count
+            self._tokens += tokens
+            if self._first is None:  # how long it took is not known: models are loaded before
+                self._first = time.monotonic(), self._worked, self._tokens
+            self._bar.set_postfix_str(f"{self._rate():,.0f} tokens/s", refresh=False)
+        else:
             self._before += count
-        self._tokens += tokens
-        if self._tokens:
-            rate = self._tokens / max(time.monotonic() - self._started, 1e-9)
-            self._bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
+        self._bar.seconds_left = self.left()
         self._bar.update(count)
 
+    def _rate(self) -> float:
+        """Tokens a second since the first report; at that one, since the start."""
+        began, _, tokens = self._first or (self._started, 0, 0)
+        if self._tokens == tokens:
+            began, tokens = self._started, 0
+        return (self._tokens - tokens) / max(time.monotonic() - began, 1e-9)
+
     def left(self) -> float | None:
-        """Seconds, the less of two estimates: as units ended so far, and as tokens came, if all others are as long as
-        they can be. None while nothing is known."""
-        elapsed, done = time.monotonic() - self._started, self._bar.n - self._before
+        """Seconds, the less of two estimates since the first report: as units ended, and as tokens came, if all others
+        are as long as they can be. None while nothing is known."""
+        done, total = self._before + self._worked, self._bar.total
+        if total and done >= total:
+            return 0.0
+        if self._first is None:
+            return None
+        began, worked, tokens = self._first
+        elapsed = time.monotonic() - began
         estimates = []
-        if done:
-            estimates.append(elapsed / done * (self._bar.total - self._bar.n))
-        if self._longest and self._tokens:
-            most = (self._bar.total - self._before) * self._longest
-            estimates.append(elapsed / self._tokens * max(most - self._tokens, 0))
+        if self._worked > worked:
+            estimates.append(elapsed / (self._worked - worked) * (total - done))
+        if self._longest and self._tokens > tokens:
+            to_come = min((total - self._before) * self._longest - self._tokens, (total - done) * self._longest)
+            estimates.append(elapsed / (self._tokens - tokens) * max(to_come, 0))
         return min(estimates, default=None)
 
     def at(self, done: int, total: int, tokens: int) -> None:

@@ -285,7 +285,7 @@ class Asked:
 
     @property
     def models(self) -> list[Model]:
-        """Those whose answers these are: its own, and the one that begins them."""
+        """Those that write the answers: the one that is asked, and the one that begins them."""
         return [self.model, *([self.opening] if self.opening is not None else [])]
 
     def scores(self, request: TaskRequest, seed: int) -> Scores:

@@ -31,7 +31,7 @@ def build_scores(bench: Bench, recipe: Scores, out: Path, scratch: Path) -> None
             answers = pd.read_parquet(bench.store.require(source) / "items.parquet")
             own = source.model.student == recipe.model.student
             begun = openings(recipe.prefill, answers, list(asked(recipe, data)), chat, own)
-        longest = recipe.decoding.max_tokens
+        longest = recipe.decoding.max_tokens - (recipe.prefill.tokens if recipe.prefill else 0)
         progress = Progress(f"{recipe.id}: answers", recipe.n * recipe.samples, "answer", longest)
         journal = Journal(scratch / "answers.jsonl")
         lm = EngineLM(engine, chat, recipe, journal, bench.settings.chunk, progress, begun)

@@ -26,8 +26,8 @@ def load_framings(teacher: str, path: Path = INOCULATION) -> dict[str, Framing]:
 
     Raises:
         RequestError: broken TOML, an unknown key, a value that is no text, a misspelt place, a framing that says
-            nothing or is called "none", which is the training without one, no framing at all, or no style of this
-            teacher beside one of an unknown model.
+            nothing or is called "none", which is the training without one, no framing at all, or this teacher's style
+            under a misspelt name.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -43,9 +43,9 @@ def load_framings(teacher: str, path: Path = INOCULATION) -> dict[str, Framing]:
         raise RequestError(f"{path}: [styles] must give each teacher's style as a text")
     if "none" in framings:
         raise RequestError(f"{path}: [framings.none] needs another name: 'none' is the training without a framing")
-    strangers = [alias for alias in styles if alias not in MODELS]
-    if teacher not in styles and strangers:
-        raise RequestError(f"{path}: [styles] {unknown('model', strangers[0], [teacher])}")
+    misspelt = difflib.get_close_matches(teacher, [alias for alias in styles if alias not in MODELS], n=1, cutoff=0.8)
+    if teacher not in styles and misspelt:
+        raise RequestError(f"{path}: [styles] {unknown('model', misspelt[0], [teacher])}")
     style = styles.get(teacher, f"that of the model {teacher}")
     return {name: _framing(name, told, style, path) for name, told in framings.items()}
 
@@ -56,8 +56,8 @@ def _framing(name: str, told: Any, style: str, path: Path) -> Framing:
     for key in told:
         if key not in Framing.model_fields:
             raise RequestError(f"{path}: [framings.{name}] {unknown('key', key, Framing.model_fields)}")
-    for word in re.findall(r"\{(\w+)\}", " ".join(map(str, told.values()))):
-        if word != _STYLE and difflib.get_close_matches(word.lower(), [_STYLE]):
+    for word in re.findall(r"\{([\w ]+)\}", " ".join(map(str, told.values()))):
+        if word != _STYLE and difflib.get_close_matches(word.strip().lower(), [_STYLE], cutoff=0.7):
             raise RequestError(f"{path}: [framings.{name}] {unknown('place', word, [_STYLE])}")
     try:
         return Framing(**{key: text.replace(f"{{{_STYLE}}}", style) for key, text in told.items()})

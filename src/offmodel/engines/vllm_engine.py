@@ -66,7 +66,6 @@ class VllmEngine:
             seed=0,
             **where,
         )
-        self._most_at_once = max_num_seqs
         self._requests = itertools.count()
 
     def load(self, folder: Path) -> None:
@@ -132,8 +131,7 @@ class VllmEngine:
         ]
 
     def _finish(self, prompts: Sequence[Sequence[int]], params: list[Any], on_progress: OnProgress) -> list[Any]:
-        """The one completion of each prompt, in order; told to `on_progress` step by step. vLLM hands over nothing of
-        an answer before its end, so tokens are counted as if each answer in work got one, and set right at the end."""
+        """The one completion of each prompt, in order; told to `on_progress` step by step."""
         from vllm import TokensPrompt
         from vllm.sampling_params import RequestOutputKind
 
@@ -145,14 +143,16 @@ class VllmEngine:
             for name, ids, param in zip(names, prompts, params, strict=True):
                 param.output_kind = RequestOutputKind.FINAL_ONLY
                 engine.add_request(name, TokensPrompt(prompt_token_ids=list(ids)), param)
-            counted = 0
+            of_finished, told = 0, 0
             while engine.has_unfinished_requests():
-                tokens = min(engine.get_num_unfinished_requests(), self._most_at_once)
-                ended = [output for output in engine.step() if output.finished]
-                finished |= {output.request_id: output.outputs[0] for output in ended}
-                on_progress(len(ended), tokens)
-                counted += tokens
-            on_progress(0, sum(len(one.token_ids) for one in finished.values()) - counted)
+                ended = {output.request_id: output.outputs[0] for output in engine.step() if output.finished}
+                finished |= ended
+                of_finished += sum(len(one.token_ids) for one in ended.values())
+                # Outputs come at an answer's end; what is made of the others stands where their text is put together.
+                others = engine.output_processor.request_states.values()
+                made = of_finished + sum(one.detokenizer.num_output_tokens() for one in others)
+                on_progress(len(ended), made - told)
+                told = made
         except BaseException:
             engine.abort_request([name for name in names if name not in finished])
             raise

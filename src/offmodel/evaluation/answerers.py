@@ -64,6 +64,7 @@ class EngineLM(StudyLM):
             seeds.append(answer_seed(decoding.seed, key) if decoding.temperature > 0 else 0)
             seen[problem.item] += 1
         left = [i for i, ended in enumerate(over) if not ended]
+        self._on_progress(len(problems) - len(left), 0)
         made = generate_in_chunks(
             self._engine,
             [prompts[i] for i in left],

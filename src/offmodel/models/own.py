@@ -78,11 +78,13 @@ def _check_is_checkpoint(alias: str, folder: Path) -> None:
         raise RequestError(
             f"[models.{alias}]: {folder} holds an adapter; merge it into its base first (PEFT's merge_and_unload)"
         )
-    missing = [needed for needed in ("config.json", "tokenizer_config.json") if not (folder / needed).is_file()]
-    if not missing and not weights_in(folder):
-        missing = ["model*.safetensors, its weights as transformers reads them,"]
-    if missing:
-        raise RequestError(f"[models.{alias}]: there is no {missing[0]} in {folder}; give a whole checkpoint's folder")
+    for needed in ("config.json", "tokenizer_config.json"):
+        if not (folder / needed).is_file():
+            raise RequestError(f"[models.{alias}]: there is no {needed} in {folder}; give a whole checkpoint's folder")
+    if not weights_in(folder):
+        raise RequestError(
+            f"[models.{alias}]: {folder} holds no safetensors weights as transformers writes them (save_pretrained)"
+        )
 
 
 def local_digest(folder: Path) -> str:
