@@ -40,6 +40,7 @@ class Parrot:
         self.prompts: list[str] = []
         self.seeds: list[int] = []
         self.limits: set[int] = set()
+        self.told: list[tuple[int, int]] = []
 
     def load(self, folder: Path) -> None: ...
 
@@ -54,6 +55,7 @@ class Parrot:
         self.prompts += [self.chat._tokenizer.decode(ids) for ids in prompts]
         self.seeds += seeds
         self.limits.add(decoding.max_tokens)
+        on_progress(len(prompts), len(prompts))
         ids = (*self.said, *self.chat.end_ids)
         text = self.chat._tokenizer.decode(ids, skip_special_tokens=True)
         return [Generation(text, len(ids), "stop", ids)] * len(prompts)
@@ -72,7 +74,9 @@ def plain(**how: Any) -> Scores:
 
 
 def rows(scores: Scores, parrot: Parrot, folder: Path, begun: dict[str, list[int]] | None = None) -> pd.DataFrame:
-    lm = EngineLM(parrot, parrot.chat, scores, Journal(folder / "journal"), 4, lambda *_: None, begun)
+    lm = EngineLM(
+        parrot, parrot.chat, scores, Journal(folder / "journal"), 4, lambda *told: parrot.told.append(told), begun
+    )
     return pd.DataFrame(evaluate(scores, lm, None))
 
 
@@ -104,6 +108,7 @@ def test_a_begun_answer_is_its_beginning_and_what_follows(chat: ChatFormat, tmp_
     table = rows(scores, parrot, tmp_path, begun)
     assert len(parrot.prompts) == N - 1 and all(prompt.endswith("assistant\nSo it is") for prompt in parrot.prompts)
     assert parrot.limits == {12 - len(start)}
+    assert parrot.told[0] == (1, 0) and sum(count for count, _ in parrot.told) == N  # the bar comes to its end
     by_item: dict[str, Any] = {row["item"]: row for row in table.to_dict("records")}
     first, last = by_item[items[0]], by_item[items[-1]]
     assert (first["response"], last["response"]) == ("So it is 7", "No.")
