@@ -38,7 +38,8 @@ def test_answers_made_at_once_are_judged_by_their_tokens_until_many_have_ended(a
 def test_what_was_there_before_says_nothing_of_the_speed(
     at: Callable[[float], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bar = Progress("mine: answers", 6, "answer", longest=100)
+    name = f"{'a-long-name-' * 20}: answers"
+    bar = Progress(name, 6, "answer", longest=100)
     bar(4, 0)
     assert bar.left() is None
     at(10)
@@ -48,14 +49,14 @@ def test_what_was_there_before_says_nothing_of_the_speed(
     assert bar.left() == 10  # the other as long; by tokens 100 at 5 a second
     bar.close()
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("mine: answers  5/6 answers, 5 tokens/s") and last.endswith("00:10 left")
+    assert last.startswith("5/6 answers, 5 tokens/s, ") and last.endswith(f" elapsed, 00:10 left  {name}")
 
 
 def test_what_was_there_whole_has_nothing_left(capsys: pytest.CaptureFixture[str]) -> None:
     bar = Progress("mine: answers", 6, "answer", longest=100)
     bar(6, 0)
     bar.close()
-    assert capsys.readouterr().err.splitlines()[-1].endswith("00:00 left")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("00:00 left  mine: answers")
 
 
 def test_steps_are_counted_alone_where_their_length_is_not_known(at: Callable[[float], None]) -> None:

@@ -70,8 +70,8 @@ class Progress:
             mininterval=0.5 if live else 10,
             miniters=0,  # tokens are news too
             dynamic_ncols=live,
-            ncols=None if live else 120,
-            bar_format="{desc}  {n_fmt}/{total_fmt} {unit}s{postfix}  {elapsed} elapsed, {left} left",
+            # Names are long: what a narrow terminal cuts off is theirs.
+            bar_format="{n_fmt}/{total_fmt} {unit}s{postfix}, {elapsed} elapsed, {left} left  {desc}",
             leave=True,
         )
 
