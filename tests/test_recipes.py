@@ -156,5 +156,6 @@ def test_a_distilled_model_needs_its_start_and_the_untrained_model_once() -> Non
 
 def test_prompts_that_fill_no_update_are_refused_in_one_line() -> None:
     assert Distillation(prompts_per_update=8, epochs=3).updates(4) == (3, 4)
-    with pytest.raises(RequestError, match="8 prompts are no whole number of updates of 3; change `prompts"):
+    said = "8 prompts are no whole number of updates of 3; change `prompts_per_update` under"
+    with pytest.raises(RequestError, match=said):
         distilled(prompts_per_update=3)
