@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from analysis.figures import FIGURES
 from analysis.load import NothingToDrawError, Results, has_results, load
 from analysis.models_table import markdown_models
+from analysis.objectives_text import markdown_t6
 from analysis.reasoning_text import markdown_t2, markdown_t3
 from analysis.recovery_text import WAYS_BACK, markdown_t4
 from analysis.style import RC
+from analysis.versus_text import DFT_OR_SFT, markdown_t5
 from offmodel.errors import RequestError, RunError
 from offmodel.paths import RESULTS
 
@@ -23,11 +25,13 @@ OUT = Path(__file__).resolve().parent / "figures"
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "T2": ("16_dft", markdown_t2),
     "T3": ("17_offline_rl", markdown_t3),
+    "T6": ("18_objectives", markdown_t6),
 }
 # Tables that go over several experiments of one preset, whichever are there: the function is given the folder of all,
 # and what has been read of it.
 OVERVIEWS: dict[str, tuple[tuple[str, ...], Callable[[Path, Mapping[str, Results]], str]]] = {
     "T4": (WAYS_BACK, markdown_t4),
+    "T5": (DFT_OR_SFT, markdown_t5),
 }
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from analysis.load import NothingToDrawError, Results
 from analysis.style import condition
-from analysis.tables import change_cell, p_cell
-from offmodel.math_training import AVERAGE, by_greedy, final_table, head_to_head
+from analysis.tables import change_cell
+from offmodel.math_training import AVERAGE, by_greedy, final_table
 from offmodel.offline_compared import offline_table
 from offmodel.published import SOURCE
 from offmodel.results import UNTRAINED
@@ -43,27 +43,6 @@ def markdown_t2(results: Results) -> str:
     lines += ["", f"{_AVG_AND_PASS}."]
     if table["published"].notna().any():
         lines += ["", f"Published: {SOURCE}."]
-    return "\n".join(lines)
-
-
-def markdown_versus(results: Results, arm: str, against: str) -> str:
-    """One objective against another as Markdown: a row for each setting that both were trained in, and one for the mean
-    over the grid's.
-
-    Raises:
-        NothingToDrawError: the two have no setting in common.
-    """
-    table = head_to_head(results.items, arm, against)
-    if table.empty:
-        raise NothingToDrawError(f"'{arm}' and '{against}' have no setting in common")
-    title = f"{condition(arm).label} − {condition(against).label}"
-    heads = [f"{title}, avg@k, points [95 %]", "p", "pass@k, points [95 %]", "p"]
-    lines = [f"| student | task | setting | {' | '.join(heads)} |", "|---|---|---|---:|---:|---:|---:|"]
-    for row in table.to_dict("records"):
-        cells = [row["student"], row["task_title"], _setting(row)]
-        cells += [change_cell(row, "difference"), p_cell(row["p"])]
-        cells += [change_cell(row, "pass_difference"), p_cell(row["pass_p"])]
-        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -107,16 +86,6 @@ def markdown_by_greedy(items: pd.DataFrame, greedy: pd.DataFrame) -> str:
             lines.append(f"| {condition(str(arm)).label} | {' | '.join(both)} |")
         lines.append("")
     return "\n".join(lines[:-1])
-
-
-def _setting(row: dict[Any, Any]) -> str:
-    if row["settings"] > 1:
-        return f"mean of the {row['settings']} of the grid"
-    if pd.notna(row["step"]):
-        return f"step {row['step']:.0f}"
-    if pd.notna(row["learning_rate"]):
-        return f"rate {row['learning_rate']:g}, batches of {row['batch_size']:.0f}"
-    return "the preset's"
 
 
 def _score_cell(row: pd.Series) -> str:

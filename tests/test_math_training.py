@@ -11,7 +11,8 @@ from test_objectives_compared import no_text_leaves_or_overlaps
 
 from analysis.figures_dft import f12_convergence, f13_probabilities
 from analysis.load import NothingToDrawError, Results
-from analysis.reasoning_text import markdown_by_greedy, markdown_t2, markdown_versus
+from analysis.reasoning_text import markdown_by_greedy, markdown_t2
+from analysis.versus_text import markdown_versus
 from offmodel import statistics
 from offmodel.errors import RunError
 from offmodel.math_training import BIN_EDGES, by_greedy, final_table, grid, head_to_head, progress, token_bins

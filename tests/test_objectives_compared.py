@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis import style as looks
 from analysis.figures_objectives import f14_objectives
 from analysis.load import NothingToDrawError, Results, load
-from analysis.objectives_text import uptake_and_changes
+from analysis.objectives_text import markdown_t6, uptake_and_changes
 from offmodel import statistics
 from offmodel.errors import RunError
 from offmodel.objectives_compared import COLUMNS, objective_table, pareto_front
@@ -154,6 +154,32 @@ def test_the_settings_in_numbers_are_those_of_the_table(plain):
     assert one["GSM8K"] == pytest.approx(100 * by_nll["change"], abs=0.05)
     assert one["GSM8K, style"] == pytest.approx(100 * by_style["uptake"], abs=0.05)
     assert shown["own, %"].dropna().unique().tolist() == [10.0, 50.0]
+
+
+def test_t6_by_hand():
+    items, read = by_hand()
+    lines = markdown_t6(Results(items, score_table(items), likelihoods=read)).splitlines()
+    assert lines[0] == "**small** taught by big" and lines[2] == "| objective | rate | learned | Sums | style |"
+    # Two prompts of which each gains 2 nats a token; three of four sums are lost.
+    sft = next(line for line in lines if line.startswith("| off-model SFT "))
+    assert sft.startswith("| off-model SFT | 0.001 | +2.00 [+2.00, +2.00] | -75.0 [") and sft.endswith("] |  |")
+    assert lines[4].startswith("| on-model SFT |  | +0.10 [") and len(lines) == 9
+    with pytest.raises(NothingToDrawError, match="held-out answers were not read"):
+        markdown_t6(Results(items, score_table(items)))
+
+
+def test_t6_has_a_row_for_each_setting_and_marks_what_is_left_after_holm(plain):
+    lines = [line for line in markdown_t6(plain).splitlines() if line.startswith(("| off-model", "| DFT", "| on-"))]
+    compared = plain.scores[plain.scores["difference"].notna()]
+    assert len(lines) == len(compared) / 2  # two tasks
+    bold = sum(line.count("**") for line in lines) / 2
+    assert bold == compared["p_holm"].lt(0.05).sum() > 0
+    half = next(line for line in lines if line.startswith("| off-model, mixed with own, 50 % | 0.001 |"))
+    of_half = uptake_and_changes(plain)
+    of_half = of_half[of_half["own, %"].eq(50) & of_half["learning_rate"].eq(1e-3)].iloc[0]
+    cells = [cell.strip(" *") for cell in half.split("|")]
+    assert cells[3].startswith(f"{of_half['NLL']:+.2f} [") and cells[4].startswith(f"{of_half['GSM8K']:+.1f} [")
+    assert abs(int(cells[7]) - of_half["IFEval, style"]) <= 0.55
 
 
 def test_f14_draws_each_row_with_both_intervals_and_says_how_many(plain):

@@ -27,7 +27,7 @@ _KEPT = ["task", "task_title", "accuracy", "low", "high", "n", "seeds", *_DIFFER
 _MEAN = ["accuracy", "low", "high"]
 _PASS = ["pass", "pass_low", "pass_high"]
 _GRID = ["learning_rate", "batch_size"]
-_SETTING = ["step", *_GRID]
+SETTING = ["step", *_GRID]
 _Pair = tuple[pd.DataFrame, pd.DataFrame]  # two arms on the same problems, as `by_item`
 
 
@@ -135,22 +135,22 @@ def head_to_head(items: pd.DataFrame, arm: str, against: str) -> pd.DataFrame:
     the same of pass@k as pass_difference … pass_p, null where the two gave different numbers of answers.
     """
     rows: list[dict[str, Any]] = []
-    items = items.assign(**{name: np.nan for name in _SETTING if name not in items})
+    items = items.assign(**{name: np.nan for name in SETTING if name not in items})
     for (student, task, title), own in grouped(items, ["student", "task", "task_title"]):
         settings = []
-        for setting, made in grouped(own[own["arm"] == arm], _SETTING):
-            where = dict(zip(_SETTING, setting, strict=True))
+        for setting, made in grouped(own[own["arm"] == arm], SETTING):
+            where = dict(zip(SETTING, setting, strict=True))
             other = matching(own[own["arm"] == against], where)
             if len(other):
                 settings.append((where, [(by_item(made), by_item(other))]))
         tried = [pair for where, (pair,) in settings if pd.notna(where["learning_rate"])]
         if len(tried) > 1:
-            settings.append((dict.fromkeys(_SETTING, np.nan), tried))
+            settings.append((dict.fromkeys(SETTING, np.nan), tried))
         for where, pairs in settings:
             about = {"student": student, "task": task, "task_title": title, **where}
             about |= {"settings": len(pairs), "n": len(pairs[0][0])}
             rows.append(about | _compared(pairs, "") | _compared(_both_passed(pairs), "pass_"))
-    columns = ["student", "task", "task_title", *_SETTING, "settings", "n"]
+    columns = ["student", "task", "task_title", *SETTING, "settings", "n"]
     columns += [prefix + name for prefix in ("", "pass_") for name in [*_DIFFERENCE, "p"]]
     return pd.DataFrame(rows, columns=columns)
 
