@@ -17,7 +17,7 @@ from offmodel.statistics import holm
 _DFT_AND_SFT = (
     ("16_dft", "solutions", "dft", "sft"),
     ("17_offline_rl", "own right answers", "offline_dft", "rft"),
-    ("17_offline_rl", "solutions of the problems of these", "solutions_dft", "solutions_sft"),
+    ("17_offline_rl", "solutions of the same problems", "solutions_dft", "solutions_sft"),
     ("01_degradation", "chat answers of {teacher}", "off_model_dft", "off_model_sft"),
     ("18_objectives", "chat answers of {teacher}", "off_model_dft", "off_model_sft"),
 )
@@ -82,7 +82,8 @@ def _at_the_end(results: Results, learned: str, dft: str, sft: str) -> Iterator[
     scores = results.scores
     for (teacher,), made in grouped(results.items[results.items["arm"].isin([dft, sft])], ["teacher"]):
         table = head_to_head(made, dft, sft)
-        ended = table["step"].isna() | table["step"].eq(table["step"].max())
+        last = table.groupby(["student", "task"])["step"].transform("max")
+        ended = table["step"].isna() | table["step"].eq(last)
         for row in table[ended & table["settings"].eq(1)].to_dict("records"):
             where = {name: row[name] for name in SETTING if name in scores}
             own = matching(scores, {"student": row["student"], "task": row["task"]})
