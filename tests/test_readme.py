@@ -10,8 +10,10 @@ import pytest
 from conftest import SMOKE, run_study
 
 from analysis.load import load
+from analysis.objectives_text import markdown_t6
 from analysis.recovery_text import markdown_t4
 from analysis.tables import print_scores
+from analysis.versus_text import markdown_t5
 from offmodel.paths import RESULTS, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,6 +62,17 @@ def test_what_brings_it_back_is_a_part_of_t4() -> None:
     shown = README.partition("## What brings it back")[2].partition("\n\n    python")[0]
     rows = [line for line in shown.splitlines() if line.startswith("|")]
     assert len(rows) > 5 and set(rows) <= set(markdown_t4(RESULTS / "desk").splitlines())
+
+
+def test_what_dft_does_is_a_part_of_t5_and_t6() -> None:
+    section = README.partition("## What DFT does")[2].partition("\n## ")[0]
+    against_sft, objectives = (
+        {line for line in part.splitlines() if line.startswith("|")} for part in section.split("\n### ")[1:]
+    )
+    t5 = [line for preset in ("desk", "pocket") for line in markdown_t5(RESULTS / preset).splitlines()]
+    assert len(against_sft) > 10 and against_sft <= set(t5)
+    t6 = [line for line in markdown_t6(load("desk", "18_objectives")).splitlines() if "| 0.0001 |" not in line]
+    assert objectives == {line for line in t6 if line.startswith("|")}
 
 
 def test_the_script_that_shows_how_to_extend_it_is_one(tmp_path: Path) -> None:
