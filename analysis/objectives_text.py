@@ -1,5 +1,6 @@
 """What objectives keep and learn (F14), in words and numbers: T6, and a table for notebooks."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -78,7 +79,7 @@ def _learned(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     value, low, high = rows[["uptake", "uptake_low", "uptake_high"]].iloc[0].astype(float)
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return f"{value:+.2f}" if math.isnan(low) else f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def _task_cells(rows: pd.DataFrame, scores: pd.DataFrame) -> list[str]:

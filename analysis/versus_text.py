@@ -63,7 +63,7 @@ def markdown_t5(folder: Path, loaded: Mapping[str, Results] | None = None) -> st
         NothingToDrawError: nothing was learned with both.
     """
     known = loaded or {}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[Any, Any]] = []
     for experiment, learned, dft, sft in _DFT_AND_SFT:
         if experiment in known or has_results(folder, experiment):
             results = known[experiment] if experiment in known else load(folder, experiment)
@@ -78,7 +78,7 @@ def markdown_t5(folder: Path, loaded: Mapping[str, Results] | None = None) -> st
     return "\n".join([*lines, *(_line(row) for row in table.to_dict("records")), "", _LEGEND])
 
 
-def _at_the_end(results: Results, learned: str, dft: str, sft: str) -> Iterator[dict[str, Any]]:
+def _at_the_end(results: Results, learned: str, dft: str, sft: str) -> Iterator[dict[Any, Any]]:
     scores = results.scores
     for (teacher,), made in grouped(results.items[results.items["arm"].isin([dft, sft])], ["teacher"]):
         table = head_to_head(made, dft, sft)

@@ -3,7 +3,7 @@
 The setting of the DFT paper (arXiv 2508.05629): students trained on the solutions that come with the problems, with
 each objective, scored through the training (avg@k); then over learning rates and batch sizes. How likely the students
 find the tokens that they were trained on tells what an objective does: SFT lifts all of them, DFT is said to give some
-up. Draws F12 and F13, and writes T2, their last point.
+up. Draws F12 and F13, and writes T2, their last point, and T5, DFT beside SFT wherever both were tried.
 """
 
 from itertools import product
@@ -15,7 +15,7 @@ from offmodel.study import experiment
 IN_GRID = ("sft", "dft")
 
 
-@experiment(number=16, figures=["F12", "F13", "T2"], tasks=["math500", "olympiads", "gsm8k", "arithmetic"])
+@experiment(number=16, figures=["F12", "F13", "T2", "T5"], tasks=["math500", "olympiads", "gsm8k", "arithmetic"])
 def arms(study):
     sizes, data = study.preset.reasoning, Solutions(problems=study.reasoning_problems)
     for student in study.reasoning_students:

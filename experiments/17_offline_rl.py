@@ -16,7 +16,7 @@ OF_OWN = {"rft": "sft", "offline_dft": "dft", "offline_iw_sft": "iw_sft"}
 OF_SOLUTIONS = {"solutions_sft": "sft", "solutions_dft": "dft"}
 
 
-@experiment(number=17, figures=["F13b", "T3"], tasks=["math500", "olympiads", "gsm8k", "arithmetic"])
+@experiment(number=17, figures=["F13b", "T3", "T5"], tasks=["math500", "olympiads", "gsm8k", "arithmetic"])
 def arms(study):
     sizes, solutions = study.preset.reasoning, Solutions(problems=study.reasoning_problems)
     for student in study.reasoning_students:

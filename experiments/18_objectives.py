@@ -3,7 +3,8 @@
 Every objective of `offmodel.objective_names` is trained on the off-model data of 01, at several learning rates, and so
 are mixtures of off-model with on-model answers. An objective may spare the capability because it refuses to learn, so
 each is read twice: what the student can still do, and how much of the teacher it has taken up (style, and the NLL of
-the teacher's answers to held-out prompts). Draws F14.
+the teacher's answers to held-out prompts). Draws F14, and writes its
+numbers as T6.
 """
 
 from offmodel.cli import main
@@ -13,7 +14,7 @@ from offmodel.study import experiment
 SHARES = (0.1, 0.5)
 
 
-@experiment(number=18, figures=["F14"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
+@experiment(number=18, figures=["F14", "T5", "T6"], tasks=["math500", "gsm8k", "ifeval", "instructions", "arithmetic"])
 def arms(study):
     for student, teacher in study.pairs:
         own, foreign = (writer.answer(study.chat, study.sampling) for writer in (student, teacher))

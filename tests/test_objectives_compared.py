@@ -164,6 +164,8 @@ def test_t6_by_hand():
     sft = next(line for line in lines if line.startswith("| off-model SFT "))
     assert sft.startswith("| off-model SFT | 0.001 | +2.00 [+2.00, +2.00] | -75.0 [") and sft.endswith("] |  |")
     assert lines[4].startswith("| on-model SFT |  | +0.10 [") and len(lines) == 9
+    one_prompt = markdown_t6(Results(items, score_table(items), likelihoods=read[read["key"] == "a"]))
+    assert "| off-model SFT | 0.001 | +2.00 | -75.0 [" in one_prompt  # of one there is no interval
     with pytest.raises(NothingToDrawError, match="held-out answers were not read"):
         markdown_t6(Results(items, score_table(items)))
 
