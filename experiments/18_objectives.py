@@ -3,8 +3,7 @@
 Every objective of `offmodel.objective_names` is trained on the off-model data of 01, at several learning rates, and so
 are mixtures of off-model with on-model answers. An objective may spare the capability because it refuses to learn, so
 each is read twice: what the student can still do, and how much of the teacher it has taken up (style, and the NLL of
-the teacher's answers to held-out prompts). Draws F14, and writes its
-numbers as T6.
+the teacher's answers to held-out prompts). Draws F14, and writes its numbers as T6, and T5, DFT beside SFT.
 """
 
 from offmodel.cli import main

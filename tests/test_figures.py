@@ -179,13 +179,13 @@ def test_every_figure_is_drawn_with_the_same_bytes_in_every_process(tmp_path):
         subprocess.run([sys.executable, "-c", code, str(tmp_path / "results"), str(out)], check=True, env=environment)
         digests.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in out.iterdir()})
     assert digests[0] == digests[1]
-    assert set(digests[0]) == {f"{name}.{kind}" for name in ("F1", "F2") for kind in ("pdf", "png")}
+    assert set(digests[0]) == {f"{name}.{kind}" for name in ("F1", "F2") for kind in ("pdf", "png")} | {"T5.md"}
 
 
 def test_draw_takes_what_is_there(tmp_path, capsys):
     assert make_all.draw(tmp_path, tmp_path / "out") == []
     write_results(made_up_items(tasks=["knowledge"]), tmp_path / "01_degradation")
-    assert [path.name for path in make_all.draw(tmp_path, tmp_path / "out")] == ["F1.pdf", "F1.png"]
+    assert [path.name for path in make_all.draw(tmp_path, tmp_path / "out")] == ["F1.pdf", "F1.png", "T5.md"]
     assert "F2 not drawn" in capsys.readouterr().err
     assert make_all.draw(tmp_path, tmp_path / "out", only=["F2"]) == []
     with pytest.raises(RequestError, match="no figure 'F99'"):
@@ -200,10 +200,10 @@ def test_main_draws_each_preset_and_says_where(tmp_path, monkeypatch, capsys):
     write_results(made_up_items(), tmp_path / "results" / "pocket" / "01_degradation")
     assert make_all.main() == 0
     printed = capsys.readouterr().out.split()
-    assert printed == [f"analysis/figures/pocket/{name}" for name in ("F1.pdf", "F1.png", "F2.pdf", "F2.png")] + [
-        "analysis/figures/T1.md"
-    ]
-    assert all((tmp_path / path).stat().st_size > 2000 for path in printed)
+    of_preset = ["F1.pdf", "F1.png", "F2.pdf", "F2.png", "T5.md"]
+    assert printed == [*(f"analysis/figures/pocket/{name}" for name in of_preset), "analysis/figures/T1.md"]
+    *figures, t5, t1 = ((tmp_path / path).read_bytes() for path in printed)
+    assert min(map(len, [*figures, t1])) > 2000 and t5.startswith(b"| learned |")
 
 
 def test_drawing_imports_no_model_library():

@@ -116,6 +116,7 @@ def test_it_is_written_beside_the_figures(tmp_path: Path) -> None:
     items, curves = made_up_offline()
     write_results(items, tmp_path / "17_offline_rl")
     curves.to_parquet(tmp_path / "17_offline_rl" / "curves.parquet")
-    for only in (None, ["T3"]):
-        (path,) = make_all.draw(tmp_path, tmp_path / "out", only=only)
+    for only, others in ((None, ["T5.md"]), (["T3"], [])):
+        path, *more = make_all.draw(tmp_path, tmp_path / "out", only=only)
         assert path.name == "T3.md" and path.read_text().startswith("| task | student | arm |")
+        assert [table.name for table in more] == others
