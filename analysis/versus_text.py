@@ -23,7 +23,7 @@ _DFT_AND_SFT = (
 )
 DFT_OR_SFT = tuple(dict.fromkeys(experiment for experiment, *_ in _DFT_AND_SFT))
 _HEADS = ["learned", "student", "task", "setting", "untrained %", "SFT %", "DFT %", "DFT − SFT, points [95 %]", "p"]
-_TRIES = ["in k tries, points [95 %]", "p "]
+_TRIES = ["in k tries, points [95 %]", "p"]
 _LEGEND = (
     "Accuracy of single answers, greedy after chat answers, else the mean of k sampled at temperature 1 (avg@k); in k "
     "tries: the same difference in the share of the problems of which any of the k is right (pass@k), where k > 1. ~ "
