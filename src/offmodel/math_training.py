@@ -28,6 +28,8 @@ _MEAN = ["accuracy", "low", "high"]
 _PASS = ["pass", "pass_low", "pass_high"]
 _GRID = ["learning_rate", "batch_size"]
 SETTING = ["step", *_GRID]
+"""Columns that tell where an arm was scored: at a step of its training, or at a point of the grid."""
+
 _Pair = tuple[pd.DataFrame, pd.DataFrame]  # two arms on the same problems, as `by_item`
 
 
