@@ -1,5 +1,6 @@
-"""Reads the results of one experiment under one preset."""
+"""Reads the results of experiments under one preset."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,14 @@ class Results:
 def has_results(folder: Path, experiment: str) -> bool:
     """Whether the folder of a preset's results has those of an experiment."""
     return (folder / experiment / "items.parquet").is_file()
+
+
+def load_those(folder: Path, experiments: Iterable[str], loaded: Mapping[str, Results] | None) -> dict[str, Results]:
+    """Of these experiments those that are `loaded`, or have results in the folder of a preset's; by name, each read and
+    scored once."""
+    known = dict(loaded or {})
+    there = [name for name in dict.fromkeys(experiments) if name in known or has_results(folder, name)]
+    return {name: known[name] if name in known else load(folder, name) for name in there}
 
 
 def load(preset: str | Path, experiment: str) -> Results:

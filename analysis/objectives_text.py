@@ -9,7 +9,7 @@ from analysis.load import NothingToDrawError, Results
 from analysis.style import condition
 from analysis.tables import change_cell
 from offmodel.objectives_compared import NLL, PARAMETERS, STYLE, objective_table
-from offmodel.results import UNTRAINED, matching
+from offmodel.results import UNTRAINED
 
 _LEGEND = (
     "Learned: by how much the teacher's answers to held-out prompts became likelier, nats a token, with its 95 % "
@@ -42,7 +42,7 @@ def markdown_t6(results: Results) -> str:
             rate = "" if pd.isna(first["learning_rate"]) else f"{first['learning_rate']:g}"
             cells = [name, rate, _learned(rows[rows["measure"] == NLL])]
             for task in titles:
-                cells += _task_cells(rows[rows["task"] == task], results.scores)
+                cells += _task_cells(rows[rows["task"] == task])
             lines.append(f"| {' | '.join(cells)} |")
         texts.append("\n".join(lines))
     return "\n\n".join([*texts, _LEGEND])
@@ -82,14 +82,13 @@ def _learned(rows: pd.DataFrame) -> str:
     return f"{value:+.2f}" if math.isnan(low) else f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def _task_cells(rows: pd.DataFrame, scores: pd.DataFrame) -> list[str]:
+def _task_cells(rows: pd.DataFrame) -> list[str]:
     """The change and the shift of style on one task, of one arm."""
     if rows.empty:
         return ["", ""]
     row: dict[Any, Any] = rows.iloc[0].to_dict()
-    known = {name: row[name] for name in ("student", "task", "arm", *PARAMETERS) if name in scores}
     change = change_cell(row, "change")
-    if matching(scores, known)["p_holm"].lt(0.05).all():
+    if row["p_holm"] < 0.05:
         change = f"**{change}**"
     styled = rows.loc[rows["measure"] == STYLE, "uptake"]
     return [change, "" if styled.empty else str(round(100 * styled.iloc[0]))]

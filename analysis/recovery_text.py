@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import NothingToDrawError, Results, has_results, load
+from analysis.load import NothingToDrawError, Results, load_those
 from analysis.style import CONDITIONS
 from analysis.tables import p_cell
 from offmodel.best_of_n import best_of_n_table
@@ -51,12 +51,8 @@ def markdown_t4(folder: Path, loaded: Mapping[str, Results] | None = None) -> st
     Raises:
         NothingToDrawError: no experiment there tries to bring anything back.
     """
-    known = loaded or {}
-    tables = {
-        name: table(known[experiment] if experiment in known else load(folder, experiment))
-        for name, (experiment, table) in _TABLES.items()
-        if has_results(folder, experiment)
-    }
+    known = load_those(folder, WAYS_BACK, loaded)
+    tables = {name: table(known[experiment]) for name, (experiment, table) in _TABLES.items() if experiment in known}
     costs = cost_table(**tables)
     if costs.empty:
         raise NothingToDrawError("nothing was tried that brings a capability back")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import NothingToDrawError, Results, has_results, load
+from analysis.load import NothingToDrawError, Results, load_those
 from analysis.style import condition
-from analysis.tables import change_cell, p_cell
+from analysis.tables import AT_FLOOR, change_cell, p_cell
 from offmodel.math_training import SETTING, head_to_head
 from offmodel.results import UNTRAINED, grouped, matching
 from offmodel.statistics import holm
@@ -46,9 +46,7 @@ def markdown_versus(results: Results, arm: str, against: str) -> str:
     heads = [f"{title}, avg@k, points [95 %]", "p", "pass@k, points [95 %]", "p"]
     lines = [f"| student | task | setting | {' | '.join(heads)} |", "|---|---|---|---:|---:|---:|---:|"]
     for row in table.to_dict("records"):
-        cells = [row["student"], row["task_title"], _setting(row)]
-        cells += [change_cell(row, "difference"), p_cell(row["p"])]
-        cells += [change_cell(row, "pass_difference"), p_cell(row["pass_p"])]
+        cells = [row["student"], row["task_title"], _setting(row), *_differences(row)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -62,12 +60,11 @@ def markdown_t5(folder: Path, loaded: Mapping[str, Results] | None = None) -> st
     Raises:
         NothingToDrawError: nothing was learned with both.
     """
-    known = loaded or {}
+    known = load_those(folder, DFT_OR_SFT, loaded)
     rows: list[dict[Any, Any]] = []
     for experiment, learned, dft, sft in _DFT_AND_SFT:
-        if experiment in known or has_results(folder, experiment):
-            results = known[experiment] if experiment in known else load(folder, experiment)
-            rows += _at_the_end(results, learned, dft, sft)
+        if experiment in known:
+            rows += _at_the_end(known[experiment], learned, dft, sft)
     if not rows:
         raise NothingToDrawError("nothing was learned with both DFT and SFT")
     # At the preset's own rate 18 shows the trainings of 01 again, and names the rate.
@@ -97,15 +94,21 @@ def _at_the_end(results: Results, learned: str, dft: str, sft: str) -> Iterator[
 def _score(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
-    return f"{'~ ' * bool(rows['at_floor'].iloc[0])}{100 * rows['accuracy'].iloc[0]:.1f}"
+    return f"{f'{AT_FLOOR} ' * bool(rows['at_floor'].iloc[0])}{100 * rows['accuracy'].iloc[0]:.1f}"
 
 
 def _line(row: dict[Any, Any]) -> str:
-    p = f"**{p_cell(row['p'])}**" if row["p_holm"] < 0.05 else p_cell(row["p"])
     cells = [row["learned"], row["student"], row["task_title"], _setting(row), row[UNTRAINED], row["sft"], row["dft"]]
-    cells += [change_cell(row, "difference"), p]
-    cells += [change_cell(row, "pass_difference"), p_cell(row["pass_p"])] if row["several"] else ["", ""]
+    difference, p, in_k_tries, p_in_k_tries = _differences(row)
+    cells += [difference, f"**{p}**" if row["p_holm"] < 0.05 else p]
+    cells += [in_k_tries, p_in_k_tries] if row["several"] else ["", ""]
     return f"| {' | '.join(cells)} |"
+
+
+def _differences(row: dict[Any, Any]) -> list[str]:
+    """Of avg@k with its p, and of pass@k with its p."""
+    single = [change_cell(row, "difference"), p_cell(row["p"])]
+    return [*single, change_cell(row, "pass_difference"), p_cell(row["pass_p"])]
 
 
 def _setting(row: dict[Any, Any]) -> str:

@@ -184,6 +184,17 @@ def test_t6_has_a_row_for_each_setting_and_marks_what_is_left_after_holm(plain):
     assert abs(int(cells[7]) - of_half["IFEval, style"]) <= 0.55
 
 
+def test_t6_marks_each_teacher_by_its_own_p():
+    two = shown(Made(teachers=("smollm135m", "gemma270m"), tasks=("gsm8k",), rates=(1e-3,), n=30, prompts=12))
+    marked = {}
+    for teacher, part in zip(("smollm135m", "gemma270m"), markdown_t6(two).split("**qwen0.5b**")[1:], strict=True):
+        assert part.startswith(f" taught by {teacher}")
+        marked[teacher] = sum("**" in line for line in part.splitlines())
+    left = two.scores[two.scores["p_holm"].lt(0.05)].groupby("teacher").size()
+    assert marked == left.reindex(["smollm135m", "gemma270m"], fill_value=0).to_dict()
+    assert marked["smollm135m"] != marked["gemma270m"]
+
+
 def test_f14_draws_each_row_with_both_intervals_and_says_how_many(plain):
     table = objective_table(plain.items, plain.scores, plain.likelihoods, plain.style)
     figure = f14_objectives(plain)

@@ -22,7 +22,7 @@ READING = "teacher_unseen"
 NLL, STYLE = "nll", "style"
 PARAMETERS = ["learning_rate", "on_model_share"]
 _ARM = ["arm", *PARAMETERS]
-_SCORES = ["accuracy", "low", "high", "n", "seeds", "floor"]  # as in the score table
+_SCORES = ["accuracy", "low", "high", "n", "seeds", "floor", "p_holm"]  # as in the score table
 _CHANGE = {"change": "difference", "change_low": "difference_low", "change_high": "difference_high"}
 COLUMNS = [
     "experiment", "student", "after", "task", "task_title", "measure", *_ARM, *_SCORES, *_CHANGE,
